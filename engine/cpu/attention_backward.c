@@ -1,0 +1,184 @@
+/* attention_backward.c - gradients of attention, from the merged output and log-sum-exp.
+ *
+ *     P = exp(S - lse)    dS = P * (dO V^T - sum(dO * O))
+ *     dV = P^T dO         dK = dS^T Q                          dQ = dS K
+ *
+ * A task owns all gradients of one root tree and kv head. It goes over pages of keys, and for each
+ * page over the tokens that see it, so sums have one order for any number of threads. */
+
+#include "cpu/attention.h"
+
+typedef struct backward {
+    attention_sizes s;
+    const sppo_segments *at;
+    const float *q, *k, *v, *out, *lse, *dout;
+    float *dq, *dk, *dv;  // NULL where not wanted
+} backward;
+
+/* A thread's page of keys and the rows that meet it. */
+typedef struct block {
+    float *keys, *values;      // [D][64], transposed
+    float *key_rows;           // [64][W]
+    float *dk, *dv;            // [64][W]
+    float *q, *dout, *dq;      // [rows][W], q scaled
+    float *weight, *dweight;   // [rows][64]
+    float *lse, *delta;        // [rows]
+} block;
+
+static int64_t block_floats(const attention_sizes *s) {
+    return SPPO_PAGE * (2 * s->D + 3 * s->W) +
+           attention_rows(s) * (3 * s->W + 2 * SPPO_PAGE + 2);
+}
+
+static block block_at(const attention_sizes *s, float *scratch) {
+    int64_t rows = attention_rows(s);
+    block b;
+    b.keys = scratch;
+    b.values = b.keys + SPPO_PAGE * s->D;
+    b.key_rows = b.values + SPPO_PAGE * s->D;
+    b.dk = b.key_rows + SPPO_PAGE * s->W;
+    b.dv = b.dk + SPPO_PAGE * s->W;
+    b.q = b.dv + SPPO_PAGE * s->W;
+    b.dout = b.q + rows * s->W;
+    b.dq = b.dout + rows * s->W;
+    b.weight = b.dq + rows * s->W;
+    b.dweight = b.weight + rows * SPPO_PAGE;
+    b.lse = b.dweight + rows * SPPO_PAGE;
+    b.delta = b.lse + rows;
+    return b;
+}
+
+/* Keys and values of `count` tokens from `row`, zero behind them. What pads a row to W reaches only
+ * what pads a gradient, which nothing reads. */
+static void load_page(const backward *a, block *b, int64_t kv_head, int64_t row, int64_t count) {
+    int64_t D = a->s.D, W = a->s.W, stride = a->s.kv_heads * D;
+    const float *k = a->k + row * stride + kv_head * D, *v = a->v + row * stride + kv_head * D;
+    for (int64_t d = 0; d < D; d++)
+        for (int64_t i = 0; i < SPPO_PAGE; i++) {
+            b->keys[d * SPPO_PAGE + i] = i < count ? k[i * stride + d] : 0;
+            b->values[d * SPPO_PAGE + i] = i < count ? v[i * stride + d] : 0;
+        }
+    memset(b->key_rows, 0, sizeof(float) * (size_t)(3 * SPPO_PAGE * W));  // and dk, dv
+    for (int64_t i = 0; i < count; i++)
+        memcpy(b->key_rows + i * W, k + i * stride, sizeof(float) * (size_t)D);
+}
+
+static float dot(const float *x, const float *y, int64_t n) {
+    vf sum = vset(0.0f);
+    int64_t i = 0;
+    for (; i + VL <= n; i += VL) sum = vfma(vload(x + i), vload(y + i), sum);
+    float total = vsum(sum);
+    for (; i < n; i++) total = sfma(x[i], y[i], total);
+    return total;
+}
+
+static void load_rows(const backward *a, block *b, int64_t kv_head, int first, int last,
+                      int64_t lo, int64_t hi) {
+    const attention_sizes *s = &a->s;
+    int64_t D = s->D, W = s->W, r = 0;
+    attention_run run;
+    while (attention_next_run(a->at, &first, last, lo, hi, &run))
+        for (; run.begin < run.end; run.begin++, run.row++)
+            for (int64_t g = 0; g < s->G; g++, r++) {
+                int64_t head = run.row * s->heads + kv_head * s->G + g;
+                float *q = b->q + r * W, *dout = b->dout + r * W;
+                for (int64_t i = 0; i < D; i++) q[i] = a->q[head * D + i] * s->scale;
+                memcpy(dout, a->dout + head * D, sizeof *dout * (size_t)D);
+                b->lse[r] = a->lse[head];
+                b->delta[r] = dot(dout, a->out + head * D, D);
+            }
+}
+
+/* Scores and dO V^T become P and dS; both exactly 0 where a row does not see a key. */
+static void weigh(const backward *a, block *b, const sppo__node *node, int64_t page, int64_t lo,
+                  int64_t hi) {
+    for (int64_t token = lo, r = 0; token < hi; token++) {
+        int64_t visible = attention_visible(&a->s, node, page, token);
+        for (int64_t g = 0; g < a->s.G; g++, r++) {
+            float *weight = b->weight + r * SPPO_PAGE, *dweight = b->dweight + r * SPPO_PAGE;
+            vf lse = vset(b->lse[r]), delta = vset(b->delta[r]);
+            for (int64_t i = 0; i < SPPO_PAGE; i += VL) {
+                vf p = vexp(vload(weight + i) - lse);
+                vstore(weight + i, p);
+                vstore(dweight + i, p * (vload(dweight + i) - delta));
+            }
+            for (int64_t i = visible; i < SPPO_PAGE; i++) weight[i] = dweight[i] = 0;
+        }
+    }
+}
+
+static void add_dq(const backward *a, const block *b, int64_t kv_head, int first, int last,
+                   int64_t lo, int64_t hi) {
+    const attention_sizes *s = &a->s;
+    int64_t r = 0;
+    attention_run run;
+    while (attention_next_run(a->at, &first, last, lo, hi, &run))
+        for (; run.begin < run.end; run.begin++, run.row++)
+            for (int64_t g = 0; g < s->G; g++, r++) {
+                float *dq = a->dq + (run.row * s->heads + kv_head * s->G + g) * s->D;
+                for (int64_t i = 0; i < s->D; i++) dq[i] += b->dq[r * s->W + i] * s->scale;
+            }
+}
+
+/* The rows of tokens lo .. hi against the page of `count` keys in b. */
+static void meet_page(const backward *a, block *b, int64_t kv_head, const sppo__node *node,
+                      int64_t page, int64_t count, int first, int last, int64_t lo, int64_t hi) {
+    int64_t D = a->s.D, W = a->s.W, rows = (hi - lo) * a->s.G;
+    load_rows(a, b, kv_head, first, last, lo, hi);
+    tile_f32(rows, D, b->q, W, 1, b->keys, SPPO_PAGE, b->weight, SPPO_PAGE, false);
+    tile_f32(rows, D, b->dout, W, 1, b->values, SPPO_PAGE, b->dweight, SPPO_PAGE, false);
+    weigh(a, b, node, page, lo, hi);
+    for (int64_t w = 0; w < W; w += SPPO_PANEL) {
+        if (a->dq)
+            tile_f32(rows, count, b->dweight, SPPO_PAGE, 1, b->key_rows + w, W, b->dq + w, W,
+                     false);
+        if (a->dk)
+            tile_f32(count, rows, b->dweight, 1, SPPO_PAGE, b->q + w, W, b->dk + w, W, true);
+        if (a->dv)
+            tile_f32(count, rows, b->weight, 1, SPPO_PAGE, b->dout + w, W, b->dv + w, W, true);
+    }
+    if (a->dq) add_dq(a, b, kv_head, first, last, lo, hi);
+}
+
+static void add_page(const attention_sizes *s, float *gradient, const float *page, int64_t kv_head,
+                     int64_t row, int64_t count) {
+    if (!gradient) return;
+    for (int64_t i = 0; i < count; i++) {
+        float *dst = gradient + ((row + i) * s->kv_heads + kv_head) * s->D;
+        for (int64_t d = 0; d < s->D; d++) dst[d] += page[i * s->W + d];
+    }
+}
+
+static void backward_task(void *context, int64_t task, int thread) {
+    const backward *a = context;
+    int64_t kv_head = task % a->s.kv_heads;
+    int first = a->at->tree[task / a->s.kv_heads], last = a->at->tree[task / a->s.kv_heads + 1];
+    block b = block_at(&a->s, sppo__scratch(thread));
+    for (int n = first; n < last; n++) {
+        const sppo__node *node = &a->at->node[n];
+        for (int64_t page = 0; page * SPPO_PAGE < node->count; page++) {
+            int64_t row = node->start + page * SPPO_PAGE, count = node->count - page * SPPO_PAGE;
+            if (count > SPPO_PAGE) count = SPPO_PAGE;
+            load_page(a, &b, kv_head, row, count);
+            int64_t step = a->s.block;
+            for (int64_t lo = attention_first(&a->s, node, page, node->begin); lo < node->end;
+                 lo += step)
+                meet_page(a, &b, kv_head, node, page, count, first, last, lo,
+                          lo + step < node->end ? lo + step : node->end);
+            add_page(&a->s, a->dk, b.dk, kv_head, row, count);
+            add_page(&a->s, a->dv, b.dv, kv_head, row, count);
+        }
+    }
+}
+
+sppo_status KERNEL(attention_backward)(sppo__call *c) {
+    backward a = {.s = attention_sizes_of(c), .at = c->at};
+    const float **in[] = {&a.q, &a.k, &a.v, &a.out, &a.lse, &a.dout};
+    float **out[] = {&a.dq, &a.dk, &a.dv};
+    for (int i = 0; i < 6; i++) *in[i] = sppo__f32(c->in[i]);
+    for (int i = 0; i < 3; i++)
+        if (c->out[i]) *out[i] = sppo__f32(c->out[i]);
+    sppo_status st = sppo__scratch_reserve(block_floats(&a.s) * 4);
+    if (!st) sppo__parallel(a.at->trees * a.s.kv_heads, backward_task, &a);
+    return st;
+}

@@ -1,0 +1,140 @@
+/* matmul.c - linear over one to four weights, forward and backward: how the work is cut into tasks.
+ * The products themselves are in panel.h.
+ *
+ * M rows of x, K columns of x, N rows of a weight. */
+
+#include "cpu/cpu.h"
+#include "cpu/panel.h"
+
+enum { WEIGHTS = 4 };
+
+typedef struct weight {
+    sppo_dtype dtype;
+    int64_t N, panels;
+    int64_t bytes;      // of one panel
+    const char *panel;
+    float *y;           // forward: [M, N]
+    const float *dy;    // backward: [M, N], NULL where the output got no gradient
+    float *dpanel;      // backward: panels of f32, NULL where no gradient is wanted
+} weight;
+
+typedef struct work {
+    int64_t M, K;
+    const float *x;
+    float *dx;
+    int count;
+    weight w[WEIGHTS];
+    int64_t row_block, row_blocks;  // forward and dx
+    int64_t panels;                 // forward: of all weights
+    int64_t dx_blocks;              // columns of dx in blocks of 64; 0 where dx is not wanted
+    int64_t k_block, k_blocks;      // dW: rows of a panel that one task takes
+} work;
+
+static void set_weight(weight *w, const sppo_tensor *t) {
+    w->dtype = t->dtype;
+    w->N = t->shape[0];
+    w->panels = panel_count(w->N);
+    w->bytes = panel_bytes(t->dtype, t->shape[1]);
+    w->panel = sppo__raw(t);
+}
+
+static void forward_task(void *context, int64_t task, int thread) {
+    const work *f = context;
+    float *scratch = sppo__scratch(thread), *edge = scratch + PANEL_SCRATCH_FORWARD;
+    int64_t row = task / f->panels * f->row_block, p = task % f->panels;
+    int64_t rows = f->M - row < f->row_block ? f->M - row : f->row_block;
+    const weight *w = f->w;
+    while (p >= w->panels) p -= w++->panels;
+    const float *x = f->x + row * f->K;
+    float *y = w->y + row * w->N + p * 64;
+    int64_t columns = w->N - p * 64;
+    if (columns >= 64) {
+        panel_forward(w->dtype, w->panel + p * w->bytes, rows, f->K, x, f->K, y, w->N, scratch);
+        return;
+    }
+    panel_forward(w->dtype, w->panel + p * w->bytes, rows, f->K, x, f->K, edge, 64, scratch);
+    columns_copy(rows, columns, edge, 64, y, w->N);
+}
+
+sppo_status KERNEL(linear)(sppo__call *c) {
+    work f = {.M = sppo__rows(c->in[0]), .K = sppo__columns(c->in[0]), .x = sppo__f32(c->in[0]),
+              .count = c->n_in - 1};
+    for (int i = 0; i < f.count; i++) {
+        set_weight(&f.w[i], c->in[1 + i]);
+        f.w[i].y = sppo__f32(c->out[i]);
+        f.panels += f.w[i].panels;
+    }
+    if (!f.M || !f.panels) return SPPO_OK;
+    panel_cut(f.M, 96, PANEL_ROWS, f.panels, &f.row_block, &f.row_blocks);
+    sppo_status st = sppo__scratch_reserve((PANEL_SCRATCH_FORWARD + PANEL_ROWS * 64) *
+                                           (int64_t)sizeof(float));
+    if (!st) sppo__parallel(f.row_blocks * f.panels, forward_task, &f);
+    return st;
+}
+
+/* One block of rows and 64 columns of dx: all weights, one after the other. */
+static void dx_task(const work *b, int64_t task, float *scratch) {
+    int64_t row = task / b->dx_blocks * b->row_block, k = task % b->dx_blocks * 64;
+    int64_t rows = b->M - row < b->row_block ? b->M - row : b->row_block;
+    for (int i = 0; i < b->count; i++) {
+        const weight *w = &b->w[i];
+        if (!w->dy) continue;
+        panel_dx(w->dtype, w->panel, w->N, b->K, k, rows, w->dy + row * w->N, w->N,
+                 b->dx + row * b->K, scratch);
+    }
+}
+
+/* Some rows of one panel of one weight's gradient. */
+static void dweight_task(const work *b, int64_t task, float *scratch) {
+    int64_t p = task / b->k_blocks, k = task % b->k_blocks * b->k_block;
+    const weight *w = b->w;
+    for (;; w++) {
+        int64_t panels = w->dy && w->dpanel ? w->panels : 0;
+        if (p < panels) break;
+        p -= panels;
+    }
+    int64_t columns = w->N - p * 64 < 64 ? w->N - p * 64 : 64;
+    int64_t count = b->K - k < b->k_block ? b->K - k : b->k_block;
+    panel_dweight(b->M, k, count, b->x, b->K, w->dy + p * 64, w->N, columns,
+                  w->dpanel + p * 64 * b->K, scratch);
+}
+
+static void backward_task(void *context, int64_t task, int thread) {
+    const work *b = context;
+    int64_t dx_tasks = b->row_blocks * b->dx_blocks;
+    if (task < dx_tasks) dx_task(b, task, sppo__scratch(thread));
+    else dweight_task(b, task - dx_tasks, sppo__scratch(thread));
+}
+
+/* in: x, w0..w3, dy0..dy3; out: dx, dw0..dw3. */
+sppo_status KERNEL(linear_backward)(sppo__call *c) {
+    work b = {.M = sppo__rows(c->in[0]), .K = sppo__columns(c->in[0])};
+    int64_t panels = 0;
+    for (; b.count < WEIGHTS && c->in[1 + b.count]; b.count++) {
+        weight *w = &b.w[b.count];
+        const sppo_tensor *dy = c->in[1 + WEIGHTS + b.count], *dw = c->out[1 + b.count];
+        w->N = c->in[1 + b.count]->shape[0];
+        w->panels = panel_count(w->N);
+        if (dy) w->dy = sppo__f32(dy);
+        if (dw) w->dpanel = sppo__f32(dw);
+        if (dy && dw) panels += w->panels;
+        if (dy && c->out[0]) set_weight(w, c->in[1 + b.count]);
+    }
+    if (!b.M || !b.K) return SPPO_OK;
+    if (c->out[0]) {
+        b.dx = sppo__f32(c->out[0]);
+        b.dx_blocks = panel_count(b.K);
+        panel_cut(b.M, 96, PANEL_ROWS, b.dx_blocks, &b.row_block, &b.row_blocks);
+    }
+    int64_t tasks = b.row_blocks * b.dx_blocks;
+    if (panels) {
+        b.x = sppo__f32(c->in[0]);
+        panel_cut(b.K, 96, PANEL_ROWS, panels, &b.k_block, &b.k_blocks);
+        tasks += panels * b.k_blocks;
+    }
+    int64_t floats = PANEL_SCRATCH_DX > PANEL_SCRATCH_DWEIGHT ? PANEL_SCRATCH_DX
+                                                              : PANEL_SCRATCH_DWEIGHT;
+    sppo_status st = sppo__scratch_reserve(floats * (int64_t)sizeof(float));
+    if (!st) sppo__parallel(tasks, backward_task, &b);
+    return st;
+}

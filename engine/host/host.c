@@ -1,0 +1,224 @@
+/* host.c - the Lua module 'sppo.host': what Lua needs to know of the process and the machine, and
+ * signals. Signal handlers only set flags, install a Lua hook, or leave at once; what a stop means
+ * is decided in Lua. */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <lauxlib.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "host/host.h"
+#include "sppo.h"
+
+#ifndef SPPO_COMMIT
+#define SPPO_COMMIT ""
+#endif
+
+static int argument_count;
+static char **arguments;
+
+static lua_State *interrupted_state;  // whose Lua code Ctrl-C stops
+static volatile sig_atomic_t stop_requested, interrupt_taken, evaluating;
+static volatile time_t last_interrupt;
+
+void sppo__host_arguments(int argc, char **argv) {
+    argument_count = argc;
+    arguments = argv;
+}
+
+/* ---- embedded files, the process, the machine ---- */
+
+/* embedded(name) -> text or nil */
+static int embedded(lua_State *L) {
+    if (!sppo__embedded_push(L, luaL_checkstring(L, 1), false)) lua_pushnil(L);
+    return 1;
+}
+
+/* embedded_names() -> list */
+static int embedded_names(lua_State *L) {
+    const char *name;
+    lua_newtable(L);
+    for (int i = 0; (name = sppo__embedded_name(i)); i++) {
+        lua_pushstring(L, name);
+        lua_rawseti(L, -2, i + 1);
+    }
+    return 1;
+}
+
+/* isatty(fd) -> boolean */
+static int is_terminal(lua_State *L) {
+    lua_pushboolean(L, isatty((int)luaL_checkinteger(L, 1)));
+    return 1;
+}
+
+/* terminal_width() -> columns of the terminal behind stderr or stdout, 80 if there is none */
+static int terminal_width(lua_State *L) {
+    struct winsize w;
+    int columns = 80;
+    if ((!ioctl(STDERR_FILENO, TIOCGWINSZ, &w) || !ioctl(STDOUT_FILENO, TIOCGWINSZ, &w)) &&
+        w.ws_col > 0)
+        columns = w.ws_col;
+    lua_pushinteger(L, columns);
+    return 1;
+}
+
+static int process_id(lua_State *L) {
+    lua_pushinteger(L, getpid());
+    return 1;
+}
+
+static int cpu_count(lua_State *L) {
+    lua_pushinteger(L, (lua_Integer)sysconf(_SC_NPROCESSORS_ONLN));
+    return 1;
+}
+
+/* total_memory() -> bytes of this machine's memory */
+static int total_memory(lua_State *L) {
+    lua_pushnumber(L, (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE));
+    return 1;
+}
+
+/* executable() -> path of this program, or nil */
+static int executable(lua_State *L) {
+    char path[4096];
+    ssize_t n = readlink("/proc/self/exe", path, sizeof path);
+    if (n <= 0 || n == sizeof path) return 0;
+    lua_pushlstring(L, path, (size_t)n);
+    return 1;
+}
+
+/* append_private(path, text) -> true; nil, error. Adds to a file that only this user may read. */
+static int append_private(lua_State *L) {
+    const char *path = luaL_checkstring(L, 1);
+    size_t length;
+    const char *text = luaL_checklstring(L, 2, &length);
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    bool fine = fd >= 0 && write(fd, text, length) == (ssize_t)length;
+    int error = errno;
+    if (fd >= 0) close(fd);
+    if (!fine) {
+        lua_pushnil(L);
+        lua_pushfstring(L, "%s: %s", path, strerror(error));
+        return 2;
+    }
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* ---- signals ---- */
+
+static void handle(int number, void (*handler)(int)) {
+    struct sigaction action = {.sa_handler = handler};
+    sigemptyset(&action.sa_mask);
+    sigaction(number, &action, NULL);  // without SA_RESTART: a read at the prompt must end
+}
+
+static void stop_handler(int number) {
+    if (stop_requested && number == SIGINT) _exit(130);
+    stop_requested = 1;
+}
+
+/* catch_stop(): from here on the first SIGINT or SIGTERM only asks to stop; a SIGINT after it
+ * leaves at once, which files survive. */
+static int catch_stop(lua_State *L) {
+    (void)L;
+    handle(SIGINT, stop_handler);
+    handle(SIGTERM, stop_handler);
+    return 0;
+}
+
+static int stop_was_requested(lua_State *L) {
+    lua_pushboolean(L, stop_requested != 0);
+    return 1;
+}
+
+static void interrupt_hook(lua_State *L, lua_Debug *ar) {
+    (void)ar;
+    lua_sethook(L, NULL, 0, 0);
+    luaL_error(L, "interrupted!");
+}
+
+/* Compiled traces do not look at hooks: what is typed at the prompt is therefore kept from being
+ * compiled, and the engine's ops look at the flag. Against all else helps the second Ctrl-C. */
+static void interrupt_handler(int number) {
+    (void)number;
+    interrupt_taken = 1;
+    if (!evaluating) return;
+    time_t now = time(NULL);
+    if (sppo_interrupt() && now - last_interrupt <= 2) _exit(130);
+    last_interrupt = now;
+    sppo_interrupt_set(1);
+    lua_sethook(interrupted_state, interrupt_hook, LUA_MASKCALL | LUA_MASKRET | LUA_MASKCOUNT, 1);
+}
+
+/* catch_interrupt(): from here on SIGINT raises 'interrupted!' in Lua code that runs between
+ * evaluate(true) and evaluate(false), and otherwise only ends a read of the line editor. */
+static int catch_interrupt(lua_State *L) {
+    interrupted_state = L;
+    handle(SIGINT, interrupt_handler);
+    return 0;
+}
+
+static int evaluate(lua_State *L) {
+    evaluating = lua_toboolean(L, 1);
+    sppo_interrupt_set(0);
+    interrupt_taken = 0;
+    last_interrupt = 0;
+    lua_sethook(L, NULL, 0, 0);
+    return 0;
+}
+
+int sppo__host_take_interrupt(void) {
+    int taken = interrupt_taken;
+    interrupt_taken = 0;
+    return taken;
+}
+
+/* ---- the module ---- */
+
+static void set_text(lua_State *L, const char *key, const char *value) {
+    lua_pushstring(L, value);
+    lua_setfield(L, -2, key);
+}
+
+int luaopen_sppo_host(lua_State *L) {
+    static const luaL_Reg functions[] = {
+        {"embedded", embedded},
+        {"embedded_names", embedded_names},
+        {"isatty", is_terminal},
+        {"terminal_width", terminal_width},
+        {"process_id", process_id},
+        {"cpu_count", cpu_count},
+        {"total_memory", total_memory},
+        {"executable", executable},
+        {"append_private", append_private},
+        {"catch_stop", catch_stop},
+        {"stop_requested", stop_was_requested},
+        {"catch_interrupt", catch_interrupt},
+        {"evaluate", evaluate},
+        {NULL, NULL},
+    };
+    lua_newtable(L);
+    luaL_setfuncs(L, functions, 0);
+
+    lua_newtable(L);
+    for (int i = 1; i < argument_count; i++) {
+        lua_pushstring(L, arguments[i]);
+        lua_rawseti(L, -2, i);
+    }
+    lua_setfield(L, -2, "argv");
+
+    lua_newtable(L);
+    set_text(L, "version", SPPO_VERSION);
+    set_text(L, "commit", SPPO_COMMIT);
+    set_text(L, "compiler", SPPO_COMPILER);
+    lua_setfield(L, -2, "build");
+    return 1;
+}

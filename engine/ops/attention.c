@@ -1,0 +1,115 @@
+/* attention.c - attention inside a tree of segments: what it accepts, its hidden output, how it
+ * differentiates and what it costs. The arithmetic is in cpu/attention*.c.
+ *
+ * A call has i[0] = layer, i[1] = causal, f[0] = scale. */
+
+#include <math.h>
+
+#include "llm/kv_store.h"
+#include "llm/segments.h"
+#include "ops/op.h"
+
+enum { HEAD_DIM = 256 };
+
+static sppo_status attention_backward(const sppo__call *fwd) {
+    sppo__call c = {.op = SPPO_OP_ATTENTION_BACKWARD,
+                    .in = {fwd->in[0], fwd->in[1], fwd->in[2], fwd->out[0], fwd->out[1],
+                           sppo__dout(fwd, 0)},
+                    .n_in = 6,
+                    .n_out = 3,
+                    .f = {fwd->f[0]},
+                    .i = {fwd->i[0], fwd->i[1]},
+                    .at = fwd->at};
+    sppo_status st = SPPO_OK;
+    for (int i = 0; i < 3 && !st; i++) st = sppo__din(fwd, i, &c.out[i]);
+    return st ? st : sppo__run(&c);
+}
+
+static sppo_status check_store(const sppo__call *c) {
+    const sppo_kv *kv = c->at->kv;
+    const sppo_tensor *k = c->in[1];
+    if (k->shape[1] != kv->kv_heads || k->shape[2] != kv->head_dim)
+        return sppo__fail(SPPO_ERR_SHAPE, TEXT_KV_HEADS, sppo__shape_text(k), kv->kv_heads,
+                          kv->head_dim);
+    if (c->i[0] < 0 || c->i[0] >= kv->layers)
+        return sppo__fail(SPPO_ERR_ARGUMENT, TEXT_RANGE, "attention", "layer", 0LL,
+                          (long long)kv->layers - 1, (long long)c->i[0]);
+    int recording = sppo_grad_enable(0);
+    sppo_grad_enable(recording);
+    for (int i = 0; i < 3; i++)
+        if (recording && c->in[i]->needs_grad) return sppo__fail(SPPO_ERR_STATE, TEXT_KV_GRAD);
+    return SPPO_OK;
+}
+
+static sppo_status check(const sppo__call *c) {
+    static const char *const names[] = {"q", "k", "v"};
+    const sppo_tensor *q = c->in[0], *k = c->in[1], *v = c->in[2];
+    for (int i = 0; i < 3; i++) {
+        sppo_status st = sppo__want(c, i, names[i], SPPO_DTYPE_F32, SPPO_LAYOUT_ROWS);
+        if (st) return st;
+        if (c->in[i]->ndim != 3)
+            return sppo__fail(SPPO_ERR_SHAPE, TEXT_WANT_NDIM, "attention", names[i],
+                              sppo__shape_text(c->in[i]), 3);
+    }
+    if (!sppo__same_shape(k, v))
+        return sppo__fail(SPPO_ERR_SHAPE, TEXT_SHAPES, "attention", "k", sppo__shape_text(k), "v",
+                          sppo__shape_text(v));
+    if (q->shape[0] != k->shape[0] || q->shape[2] != k->shape[2])
+        return sppo__fail(SPPO_ERR_SHAPE, TEXT_SHAPES, "attention", "q", sppo__shape_text(q), "k",
+                          sppo__shape_text(k));
+    if (q->shape[2] < 1 || q->shape[2] > HEAD_DIM)
+        return sppo__fail(SPPO_ERR_SHAPE, TEXT_HEAD_DIM, "attention", (long long)q->shape[2],
+                          HEAD_DIM);
+    if (k->shape[1] < 1 || q->shape[1] < 1 || q->shape[1] % k->shape[1])
+        return sppo__fail(SPPO_ERR_SHAPE, TEXT_GROUPS, "attention", (long long)q->shape[1],
+                          (long long)k->shape[1]);
+    if (!(c->f[0] > 0) || !isfinite(c->f[0]))
+        return sppo__fail(SPPO_ERR_ARGUMENT, TEXT_POSITIVE, "attention", "scale", (double)c->f[0]);
+    sppo_status st = c->at->kv ? check_store(c) : SPPO_OK;
+    return st ? st : sppo__segments_use(c->at, "attention", q->shape[0]);
+}
+
+sppo_status sppo_attention(sppo_tensor **out, sppo_tensor *q, sppo_tensor *k, sppo_tensor *v,
+                           sppo_segments *at, const sppo_attention_options *options) {
+    sppo__call c = {.op = SPPO_OP_ATTENTION,
+                    .in = {q, k, v},
+                    .n_in = 3,
+                    .f = {options->scale},
+                    .i = {options->layer, options->causal != 0},
+                    .at = at,
+                    .save_in = 7,
+                    .save_out = 3};
+    sppo_status st = sppo__begin(&c);
+    if (c.f[0] == 0 && q->ndim == 3) c.f[0] = 1.0f / sqrtf((float)q->shape[2]);
+    if (!st) st = check(&c);
+    if (!st) st = sppo__out_like(&c, 0, c.in[0]);
+    // Log-sum-exp of each row's scores, which backward makes its weights from.
+    if (!st) st = sppo__out(&c, 1, SPPO_DTYPE_F32, 2, c.in[0]->shape);
+    return sppo__finish(&c, st, attention_backward, out, 1);
+}
+
+/* Pairs of a query token and a key that it sees. */
+static double visible(const sppo__call *c) {
+    double pairs = 0;
+    for (int i = 0; i < c->at->nodes; i++) {
+        const sppo__node *node = &c->at->node[i];
+        double own = (double)node->count, keys = (double)(node->offset + node->count);
+        double below = (double)(node->end - node->begin) - own;
+        pairs += below * keys + own * (c->i[1] ? (double)node->offset + (own + 1) / 2 : keys);
+    }
+    return pairs;
+}
+
+/* Two products a head, of 2 D operations a pair. Stored keys and values are read once. */
+sppo_status sppo_meta_attention(sppo__call *c) {
+    const sppo_tensor *q = c->in[0];
+    double stored = 0;
+    for (int i = 0; i < c->at->nodes; i++) stored += (double)c->at->node[i].offset;
+    sppo__cost_add(0, stored * 8 * (double)(c->in[1]->shape[1] * c->in[1]->shape[2]));
+    return sppo__cost(c, visible(c) * 4 * (double)(q->shape[1] * q->shape[2]));
+}
+
+/* Five products a head. */
+sppo_status sppo_meta_attention_backward(sppo__call *c) {
+    return sppo__cost(c, visible(c) * 10 * (double)(c->in[0]->shape[1] * c->in[0]->shape[2]));
+}

@@ -1,0 +1,63 @@
+/* loss.c - log-probs of given tokens: what `token_logprob` accepts, returns, and how it
+ * differentiates. */
+
+#include "ops/op.h"
+
+/* Log-sum-exp of each row was kept in out[1]; the logits are made again. */
+static sppo_status token_logprob_backward(const sppo__call *fwd) {
+    sppo__call c = {.op = SPPO_OP_TOKEN_LOGPROB_BACKWARD, .n_in = 5, .n_out = 2,
+                    .in = {fwd->in[0], fwd->in[1], fwd->in[2], fwd->out[1], sppo__dout(fwd, 0)}};
+    if (!c.in[4]) return SPPO_OK;
+    sppo_status st = sppo__din(fwd, 0, &c.out[0]);
+    if (!st) st = sppo__din(fwd, 1, &c.out[1]);
+    return st ? st : sppo__run(&c);
+}
+
+static sppo_status check(const sppo__call *c) {
+    const sppo_tensor *hidden = c->in[0], *weight = c->in[1], *target = c->in[2];
+    sppo_status st = sppo__want(c, 0, "hidden", SPPO_DTYPE_F32, SPPO_LAYOUT_ROWS);
+    if (!st) st = sppo__want(c, 2, "target", SPPO_DTYPE_I32, SPPO_LAYOUT_ROWS);
+    if (st) return st;
+    if (weight->layout != SPPO_LAYOUT_PANELS)
+        return sppo__fail(SPPO_ERR_DTYPE, TEXT_WANT_LAYOUT, "token_logprob", "weight", "rows",
+                          "panels");
+    if (hidden->ndim != 2)
+        return sppo__fail(SPPO_ERR_SHAPE, TEXT_WANT_NDIM, "token_logprob", "hidden",
+                          sppo__shape_text(hidden), 2);
+    if (hidden->shape[1] != weight->shape[1])
+        return sppo__fail(SPPO_ERR_SHAPE, TEXT_INNER, "token_logprob", sppo__shape_text(hidden),
+                          sppo__shape_text(weight));
+    if (target->ndim != 1 || target->shape[0] != hidden->shape[0])
+        return sppo__fail(SPPO_ERR_SHAPE, TEXT_SHAPES, "token_logprob", "hidden",
+                          sppo__shape_text(hidden), "target", sppo__shape_text(target));
+    if (target->device == SPPO_DEVICE_META) return SPPO_OK;
+    const int32_t *id = sppo__i32(target);
+    for (int64_t i = 0; i < target->shape[0]; i++)
+        if (id[i] < 0 || id[i] >= weight->shape[0])
+            return sppo__fail(SPPO_ERR_ARGUMENT, TEXT_RANGE_AT, "token_logprob", "target",
+                              (long long)i, (long long)id[i], 0LL, (long long)weight->shape[0] - 1);
+    return SPPO_OK;
+}
+
+sppo_status sppo_token_logprob(sppo_tensor **out, sppo_tensor *hidden, sppo_tensor *weight,
+                               sppo_tensor *target) {
+    sppo__call c = {.op = SPPO_OP_TOKEN_LOGPROB, .in = {hidden, weight, target}, .n_in = 3,
+                    .save_in = 7, .save_out = 2};
+    sppo_status st = sppo__begin(&c);
+    if (!st) st = check(&c);
+    for (int i = 0; i < 2 && !st; i++)
+        st = sppo__out(&c, i, SPPO_DTYPE_F32, 1, c.in[0]->shape);
+    return sppo__finish(&c, st, token_logprob_backward, out, 1);
+}
+
+static double product(const sppo__call *c) {
+    return 2 * (double)c->in[0]->shape[0] * (double)sppo_tensor_count(c->in[1]);
+}
+
+sppo_status sppo_meta_token_logprob(sppo__call *c) {
+    return sppo__cost(c, product(c));
+}
+
+sppo_status sppo_meta_token_logprob_backward(sppo__call *c) {
+    return sppo__cost(c, product(c) * (1 + (c->out[0] ? 1 : 0) + (c->out[1] ? 1 : 0)));
+}

@@ -1,0 +1,89 @@
+/* op.c - what all ops share: input checks, outputs, dispatch by device, the tape entry. */
+
+#include "ops/op.h"
+
+#include "grad/tape.h"
+#include "llm/segments.h"
+
+sppo_status sppo__begin(sppo__call *c) {
+    const char *name = sppo__op_name(c->op);
+    sppo_device device = c->in[0]->device;
+    for (int i = 0; i < c->n_in; i++) {
+        sppo_tensor *t = c->in[i];
+        if (!t) continue;
+        if (t->device != device)
+            return sppo__fail(SPPO_ERR_DEVICE, TEXT_DEVICES, name, i,
+                              device == SPPO_DEVICE_META ? "meta" : "cpu",
+                              t->device == SPPO_DEVICE_META ? "meta" : "cpu");
+        if (!t->storage) return sppo__fail(SPPO_ERR_STATE, TEXT_RELEASED, name, i, t->made_by);
+        if (t->layout == SPPO_LAYOUT_ROWS && !sppo__gap_free(t)) {
+            sppo_status st = sppo_contiguous(&c->in[i], t);
+            if (st) return st;
+            c->temporary |= 1u << i;
+        }
+    }
+    return SPPO_OK;
+}
+
+sppo_status sppo__want(const sppo__call *c, int i, const char *name, sppo_dtype dtype,
+                       sppo_layout layout) {
+    static const char *const layouts[] = {"rows", "panels"};
+    const sppo_tensor *t = c->in[i];
+    if (t->dtype != dtype)
+        return sppo__fail(SPPO_ERR_DTYPE, TEXT_WANT_DTYPE, sppo__op_name(c->op), name,
+                          sppo__dtype_name(t->dtype), sppo__dtype_name(dtype));
+    if (t->layout != layout)
+        return sppo__fail(SPPO_ERR_DTYPE, TEXT_WANT_LAYOUT, sppo__op_name(c->op), name,
+                          layouts[t->layout], layouts[layout]);
+    return SPPO_OK;
+}
+
+sppo_status sppo__check_index(const sppo__call *c, int i, const char *name, int64_t limit) {
+    const sppo_tensor *t = c->in[i];
+    if (t->device == SPPO_DEVICE_META) return SPPO_OK;
+    const int32_t *index = sppo__i32(t);
+    for (int64_t j = 0; j < sppo_tensor_count(t); j++)
+        if (index[j] < 0 || index[j] >= limit)
+            return sppo__fail(SPPO_ERR_ARGUMENT, TEXT_RANGE_AT, sppo__op_name(c->op), name,
+                              (long long)j, (long long)index[j], 0LL, (long long)limit - 1);
+    return SPPO_OK;
+}
+
+sppo_status sppo__out(sppo__call *c, int i, sppo_dtype dtype, int ndim, const int64_t *shape) {
+    sppo_tensor *t;
+    sppo_status st = sppo__tensor_shell(&t, dtype, c->in[0]->device, SPPO_LAYOUT_ROWS, ndim, shape,
+                                        sppo__op_name(c->op));
+    if (st) return st;
+    st = sppo__tensor_fill(t, false);
+    if (st) {
+        sppo_tensor_release(t);
+        return st;
+    }
+    c->out[i] = t;
+    if (c->n_out <= i) c->n_out = i + 1;
+    return SPPO_OK;
+}
+
+sppo_status sppo__out_like(sppo__call *c, int i, const sppo_tensor *t) {
+    return sppo__out(c, i, t->dtype, t->ndim, t->shape);
+}
+
+sppo_status sppo__run(sppo__call *c) {
+    const sppo_tensor *first = c->in[0] ? c->in[0] : c->out[0];
+    if (sppo_interrupt())
+        return sppo__fail(SPPO_ERR_INTERRUPTED, TEXT_INTERRUPTED, sppo__op_name(c->op));
+    return sppo__kernels(first->device)[c->op](c);
+}
+
+sppo_status sppo__finish(sppo__call *c, sppo_status st, sppo__backward backward, sppo_tensor **out,
+                         int visible) {
+    if (!st) st = sppo__run(c);
+    if (!st && backward) st = sppo__tape_record(c, backward);
+    for (int i = 0; i < c->n_in; i++)
+        if (c->temporary & 1u << i) sppo_tensor_release(c->in[i]);
+    for (int i = 0; i < c->n_out; i++) {
+        if (!st && i < visible) out[i] = c->out[i];
+        else sppo_tensor_release(c->out[i]);
+    }
+    return st;
+}

@@ -1,0 +1,128 @@
+--- The command line: finds the verb, runs it, and turns what it raises into one clear line and an
+--- exit code. Each verb is a file beside this one: { examples, define(parser)?, run(args) -> code? }.
+
+local exit = require 'sppo.cli.exit'
+local host = require 'sppo.host'
+
+local M = {}
+
+--- In the order of `sppo help`.
+local verbs = {
+  { 'run', 'run a recipe, or go on with one that was stopped' },
+  { 'gen', 'text from a model' },
+  { 'cat', 'any file of a run or a model as JSON lines' },
+  { 'inspect', 'what a file or folder holds, for people' },
+  { 'repl', 'Lua prompt with tensors' },
+  { 'test', 'run the tests of a checkout' },
+  { 'bench', 'measure this machine and the engine on it' },
+  { 'version', 'version, processor, devices' },
+  { 'help', 'this text, or the help of a verb' },
+}
+
+local function overview()
+  local lines = {
+    'Usage: sppo VERB [arguments]', '       sppo RECIPE.lua [key=value ...]', '',
+    'Self-play preference optimisation of language models.', '',
+  }
+  for _, verb in ipairs(verbs) do lines[#lines + 1] = ('  %-8s  %s'):format(verb[1], verb[2]) end
+  lines[#lines + 1] = ''
+  lines[#lines + 1] = 'Examples:'
+  lines[#lines + 1] = '  sppo run recipes/tiny.lua seed=2 out=runs/two'
+  lines[#lines + 1] = '  sppo gen smollm2-135m-instruct "Describe the sea in one sentence."'
+  lines[#lines + 1] = ''
+  lines[#lines + 1] = '`sppo VERB --help` tells more of each.'
+  lines[#lines + 1] = ''
+  lines[#lines + 1] = 'Exit status: 0 ok, 1 failed, 2 usage or recipe, 3 malformed file, 4 out of memory,'
+  lines[#lines + 1] = '5 not finite, 6 disk or permission, 7 device missing, 75 stopped and resumable,'
+  lines[#lines + 1] = '130 interrupted.'
+  return table.concat(lines, '\n') .. '\n'
+end
+
+local function verb_names()
+  local names = {}
+  for i, verb in ipairs(verbs) do names[i] = verb[1] end
+  return names
+end
+
+local function summary_of(name)
+  for _, verb in ipairs(verbs) do
+    if verb[1] == name then return verb[2] end
+  end
+end
+
+--- argparse's parser for a verb, with the options that every verb has.
+local function parser_of(name, module)
+  local argparse = require 'argparse'
+  local summary = summary_of(name)
+  local parser = argparse('sppo ' .. name, summary:sub(1, 1):upper() .. summary:sub(2) .. '.')
+  parser:epilog('Examples:\n  ' .. table.concat(module.examples, '\n  '))
+  if module.define then module.define(parser) end
+  parser:option('--threads', 'Threads that ops use (default: one a processor).'):argname('N')
+    :convert(function(text)
+      local n = tonumber(text)
+      if n and n >= 1 and n <= 256 and n == math.floor(n) then return n end
+      return nil, ('--threads must be an integer in 1..256, got \'%s\''):format(text)
+    end)
+  parser:flag('-v --verbose', 'More to see; tracebacks of errors.')
+  return parser
+end
+
+local function run_verb(name, arguments)
+  local module = require('sppo.cli.' .. name)
+  local parser = parser_of(name, module)
+  local ok, args = parser:pparse(arguments)
+  if not ok then
+    local text = args:gsub('\n', ' '):gsub(' Did you mean (.-)%?$', ' (did you mean %1?)')
+    exit.usage(text:gsub('^%u', string.lower), 'sppo ' .. name .. ' --help')
+  end
+  M.verbose = args.verbose
+  if args.threads then require('sppo').threads(args.threads) end
+  return module.run(args, parser)
+end
+
+local function help(arguments)
+  local name = arguments[1]
+  if not name or name == 'help' or name:sub(1, 1) == '-' then
+    io.stdout:write(overview())
+    return
+  end
+  if not summary_of(name) then
+    exit.usage(require('sppo.check').unknown('verb', name, verb_names()), 'sppo help')
+  end
+  io.stdout:write(parser_of(name, require('sppo.cli.' .. name)):get_help(), '\n')
+end
+
+local function dispatch(argv)
+  local first, rest = argv[1], { unpack(argv, 2) }
+  if not first then
+    if host.isatty(0) and host.isatty(1) then return run_verb('repl', {}) end
+    io.stderr:write(overview())
+    return exit.codes.usage
+  end
+  if first == '-h' or first == '--help' or first == 'help' then return help(rest) end
+  if first == '--version' then return run_verb('version', rest) end
+  if summary_of(first) then return run_verb(first, rest) end
+  if first:match('%.lua$') then return run_verb('run', argv) end
+  local what = first:sub(1, 1) == '-' and 'option' or 'verb'
+  exit.usage(require('sppo.check').unknown(what, first, verb_names()), 'sppo help')
+end
+
+--- Keeps the traceback beside the message, for -v.
+local function handler(err)
+  if type(err) == 'table' then return err end
+  return { message = tostring(err), traceback = debug.traceback('', 2) }
+end
+
+--- Runs the command line; returns the exit code.
+---@param argv string[]
+---@return integer
+function M.main(argv)
+  local ok, result = xpcall(dispatch, handler, argv)
+  local code = ok and (result or 0)
+  if ok then ok, result = xpcall(require('sppo.cli.output').flush, handler) end
+  if ok then return code end
+  if result.code then return result.code end -- exit.leave
+  return exit.report(result, M.verbose)
+end
+
+return M

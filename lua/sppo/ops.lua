@@ -1,0 +1,172 @@
+--- The ops: thin wrappers over the engine, each documented in engine/include/sppo.h.
+
+local engine = require 'sppo.ffi'
+local tensor = require 'sppo.tensor'
+local check = require 'sppo.check'
+
+local ffi, C, try = engine.ffi, engine.C, engine.try
+local box, wrap, handle = tensor.box, tensor.wrap, tensor.handle
+
+local M = {}
+
+--- An op of one tensor. The function is looked up at the call: a constant for the JIT.
+local function unary(name)
+  local symbol = 'sppo_' .. name
+  return function(x)
+    try(C[symbol](box, handle(x, name, 'x')))
+    return wrap(box[0])
+  end
+end
+
+local function binary(name, first, second)
+  local symbol = 'sppo_' .. name
+  return function(a, b)
+    try(C[symbol](box, handle(a, name, first), handle(b, name, second)))
+    return wrap(box[0])
+  end
+end
+
+M.add, M.sub, M.mul = binary('add', 'a', 'b'), binary('sub', 'a', 'b'), binary('mul', 'a', 'b')
+M.swiglu = binary('swiglu', 'gate', 'up')
+M.embed = binary('embed', 'weight', 'tokens')
+M.take_rows = binary('take_rows', 'x', 'index')
+M.square, M.exp, M.relu = unary('square'), unary('exp'), unary('relu')
+M.log_sigmoid, M.sum = unary('log_sigmoid'), unary('sum')
+M.softmax, M.log_softmax, M.unpack = unary('softmax'), unary('log_softmax'), unary('unpack')
+
+--- a * x + b
+---@param x sppo.Tensor
+---@param a number
+---@param b? number  0
+function M.affine(x, a, b)
+  try(C.sppo_affine(box, handle(x, 'affine', 'x'), a, b or 0))
+  return wrap(box[0])
+end
+
+--- Mean of all values, a [1] tensor.
+function M.mean(x) return M.affine(M.sum(x), 1 / math.max(1, x:count())) end
+
+local weight_box = ffi.new('sppo_tensor *[4]')
+
+--- One product over up to 4 weights: returns x @ w^T for each.
+---@param x sppo.Tensor            [.., K]
+---@param weights sppo.Tensor[]    each [N, K] in panels
+---@return sppo.Tensor ...         each [.., N]
+function M.linear(x, weights)
+  local h, n = handle(x, 'linear', 'x'), #weights
+  if n < 1 or n > 4 then
+    engine.raise('argument', ('linear: %d weights, it takes 1..4'):format(n), 2)
+  end
+  for i = 1, n do weight_box[i - 1] = handle(weights[i], 'linear', 'a weight') end
+  try(C.sppo_linear(box, h, weight_box, n))
+  if n == 1 then return wrap(box[0]) end
+  if n == 2 then return wrap(box[0]), wrap(box[1]) end
+  if n == 3 then return wrap(box[0]), wrap(box[1]), wrap(box[2]) end
+  return wrap(box[0]), wrap(box[1]), wrap(box[2]), wrap(box[3])
+end
+
+function M.rms_norm(x, weight, eps)
+  try(C.sppo_rms_norm(box, handle(x, 'rms_norm', 'x'), handle(weight, 'rms_norm', 'weight'), eps))
+  return wrap(box[0])
+end
+
+---@param x sppo.Tensor                [n, heads, head_dim]
+---@param at sppo.Segments
+---@param options { theta: number }
+function M.rope(x, at, options)
+  try(C.sppo_rope(box, handle(x, 'rope', 'x'), at.h, options.theta))
+  return wrap(box[0])
+end
+
+local attention_options = ffi.new('sppo_attention_options')
+
+---@param q sppo.Tensor       [n, heads, head_dim]
+---@param k sppo.Tensor       [n, kv_heads, head_dim]
+---@param v sppo.Tensor       [n, kv_heads, head_dim]
+---@param at sppo.Segments
+---@param options? { layer?: integer, causal?: boolean, scale?: number }  layer counts from 0
+---@return sppo.Tensor        [n, heads, head_dim]
+function M.attention(q, k, v, at, options)
+  options = options or {}
+  attention_options.layer = options.layer or 0
+  attention_options.causal = options.causal == false and 0 or 1
+  attention_options.scale = options.scale or 0
+  try(C.sppo_attention(box, handle(q, 'attention', 'q'), handle(k, 'attention', 'k'),
+    handle(v, 'attention', 'v'), at.h, attention_options))
+  return wrap(box[0])
+end
+
+--- Sums of x over groups: out[g] = sum of x[i] with group[i] == g.
+function M.segment_sum(x, group, groups)
+  try(C.sppo_segment_sum(box, handle(x, 'segment_sum', 'x'),
+    handle(group, 'segment_sum', 'group'), groups))
+  return wrap(box[0])
+end
+
+--- log softmax(hidden @ weight^T)[i, target[i]], without the [n, V] in between.
+function M.token_logprob(hidden, weight, target)
+  try(C.sppo_token_logprob(box, handle(hidden, 'token_logprob', 'hidden'),
+    handle(weight, 'token_logprob', 'weight'), handle(target, 'token_logprob', 'target')))
+  return wrap(box[0])
+end
+
+local function dtype_of(name, dtype)
+  local d = tensor.dtypes[dtype]
+  if d then return d end
+  local known = {}
+  for key in pairs(tensor.dtypes) do known[#known + 1] = key end
+  engine.raise('argument', name .. ': ' .. check.unknown('dtype', dtype, known), 3)
+end
+
+function M.cast(x, dtype)
+  try(C.sppo_cast(box, handle(x, 'cast', 'x'), dtype_of('cast', dtype)))
+  return wrap(box[0])
+end
+
+--- [N, K] rows to the panels that `linear` reads.
+function M.pack(x, dtype)
+  try(C.sppo_pack(box, handle(x, 'pack', 'x'), dtype_of('pack', dtype or 'f32')))
+  return wrap(box[0])
+end
+
+-- ---- methods and operators of tensors ----
+
+local methods, class = tensor.methods, tensor.class
+
+for _, name in ipairs { 'square', 'exp', 'relu', 'log_sigmoid', 'sum', 'mean', 'softmax',
+  'log_softmax', 'unpack', 'pack', 'affine', 'take_rows' } do
+  methods[name] = M[name]
+end
+methods.to = M.cast
+
+local function number_first(a, b) return type(a) == 'number', type(b) == 'number' end
+
+function class.__add(a, b)
+  local left, right = number_first(a, b)
+  if left then return M.affine(b, 1, a) end
+  if right then return M.affine(a, 1, b) end
+  return M.add(a, b)
+end
+
+function class.__sub(a, b)
+  local left, right = number_first(a, b)
+  if left then return M.affine(b, -1, a) end
+  if right then return M.affine(a, 1, -b) end
+  return M.sub(a, b)
+end
+
+function class.__mul(a, b)
+  local left, right = number_first(a, b)
+  if left then return M.affine(b, a) end
+  if right then return M.affine(a, b) end
+  return M.mul(a, b)
+end
+
+function class.__div(a, b)
+  if type(b) ~= 'number' then engine.raise('argument', 'div: only by a number', 2) end
+  return M.affine(a, 1 / b)
+end
+
+function class.__unm(a) return M.affine(a, -1) end
+
+return M

@@ -1,0 +1,75 @@
+--- Sources of preference behind one form: `prefer(prompt, answers, details)` gives the K x K matrix P
+--- with P[i][j] = P(answer i beats answer j).
+
+local engine = require 'sppo.ffi'
+
+local M = {}
+
+---@class sppo.Preference
+---@field prefer fun(prompt: table, answers: string[], details: table[]): number[][]
+---@field pass? fun(prompt: table, answer: string, detail: table): boolean   for the pass rate
+---@field key? string   says what it depends on; the recipe's text stands in where it is missing
+
+--- What a recipe may give, in that form: a table with `prefer`, or just the function.
+---@return sppo.Preference
+function M.new(source)
+  if type(source) == 'function' then return { prefer = source } end
+  return source
+end
+
+--- The matrix for some answers; raises unless it is K x K with values in 0..1.
+---@param preference sppo.Preference
+---@return number[][]
+function M.matrix(preference, prompt, answers, details)
+  local p = preference.prefer(prompt, answers, details)
+  local k = #answers
+  local function bad(...)
+    engine.raise('argument', ('preference: prompt %s: '):format(tostring(prompt.id)) .. (...):format(select(2, ...)))
+  end
+  if type(p) ~= 'table' or #p ~= k then
+    bad('a matrix of %d rows was expected, got %s', k, type(p) == 'table' and #p .. ' rows' or type(p))
+  end
+  for i = 1, k do
+    if type(p[i]) ~= 'table' or #p[i] ~= k then bad('row %d must have %d numbers', i, k) end
+    for j = 1, k do
+      local value = p[i][j]
+      if type(value) ~= 'number' or not (value >= 0 and value <= 1) then
+        bad('P[%d][%d] must be in 0..1, got %s', i, j, tostring(value))
+      end
+    end
+  end
+  return p
+end
+
+--- Estimates of P(y_i beats pi_t): each row's mean, itself included at 1/2 (the paper, section 5.1).
+---@param p number[][]
+---@return number[]
+function M.wins(p)
+  local wins = {}
+  for i = 1, #p do
+    local sum = 0
+    for j = 1, #p do sum = sum + (i == j and 0.5 or p[i][j]) end
+    wins[i] = sum / #p
+  end
+  return wins
+end
+
+--- The official code's convention: scores s_i = mean_j (L_ij - L_ji) and P_ij = sigmoid(s_i - s_j)
+--- (LLM-Blender's get_scores_from_cmps, scripts/compute_prob.py).
+---@param logits number[][]  L[i][j], answer i first; the diagonal is 0
+---@return number[][] p, number[] scores
+function M.from_scores(logits)
+  local k, scores, p = #logits, {}, {}
+  for i = 1, k do
+    local sum = 0
+    for j = 1, k do sum = sum + logits[i][j] - logits[j][i] end
+    scores[i] = sum / k
+  end
+  for i = 1, k do
+    p[i] = {}
+    for j = 1, k do p[i][j] = 1 / (1 + math.exp(scores[j] - scores[i])) end
+  end
+  return p, scores
+end
+
+return M

@@ -1,0 +1,69 @@
+--- Log-probs of given answers: prompts and their answers laid out as segments, one copy of each
+--- prompt. Training and rescoring go through here, with the layout that sampling had.
+
+local ops = require 'sppo.ops'
+local segments = require 'sppo.segments'
+local tensor = require 'sppo.tensor'
+
+local M = {}
+
+--- Tokens that a group puts into a forward pass: the last token of an answer is only predicted.
+---@param group { prompt: integer[], answers: { tokens: integer[] }[] }
+function M.tokens(group)
+  local n = #group.prompt
+  for _, a in ipairs(group.answers) do n = n + math.max(0, #a.tokens - 1) end
+  return n
+end
+
+--- Cuts groups into micro-batches of at most `budget` tokens (a larger group stands alone).
+function M.micro_batches(groups, budget)
+  local batches, size = {}, 0
+  for _, g in ipairs(groups) do
+    local n = M.tokens(g)
+    if #batches == 0 or size + n > budget then
+      batches[#batches + 1], size = {}, 0
+    end
+    table.insert(batches[#batches], g)
+    size = size + n
+  end
+  return batches
+end
+
+--- Log-prob of each token of each answer of the groups, in order: [tokens], differentiable; and the
+--- answer each belongs to: [tokens] i32.
+---@param net table
+---@param groups table[]
+---@param options? { recompute: boolean }
+---@return sppo.Tensor logprobs, sppo.Tensor answer, integer answers
+function M.token_logprobs(net, groups, options)
+  local ids, list, rows, targets, answer = {}, {}, {}, {}, {}
+  local number = 0
+  for _, g in ipairs(groups) do
+    for _, id in ipairs(g.prompt) do ids[#ids + 1] = id end
+    local last = #ids - 1
+    list[#list + 1] = { count = #g.prompt }
+    local parent = #list
+    for _, a in ipairs(g.answers) do
+      local start = #ids
+      for i = 1, #a.tokens - 1 do ids[#ids + 1] = a.tokens[i] end
+      list[#list + 1] = { parent = parent, count = #a.tokens - 1 }
+      for i = 1, #a.tokens do
+        rows[#rows + 1] = i == 1 and last or start + i - 2
+        targets[#targets + 1] = a.tokens[i]
+        answer[#answer + 1] = number
+      end
+      number = number + 1
+    end
+  end
+  local hidden = net(tensor.ints(ids), segments.new(list), options)
+  local used = ops.take_rows(hidden, tensor.ints(rows))
+  return ops.token_logprob(used, net.lm_head.weight, tensor.ints(targets)), tensor.ints(answer), number
+end
+
+--- Log-prob of each answer, the sum over its tokens: [answers].
+function M.logprobs(net, groups, options)
+  local each, answer, n = M.token_logprobs(net, groups, options)
+  return ops.segment_sum(each, answer, n), n
+end
+
+return M

@@ -1,0 +1,61 @@
+--- Self-play: Algorithm 1 of the paper over a run folder.
+
+local engine = require 'sppo.ffi'
+local files = require 'sppo.files'
+local json = require 'sppo.json'
+local preference = require 'sppo.preference'
+local recipe_of = require 'sppo.selfplay.recipe'
+local run_folder = require 'sppo.selfplay.run_folder'
+local stages = require 'sppo.selfplay.stages'
+
+local M = {}
+
+--- Algorithm 1 (arXiv 2405.00675): what a recipe without a `run` of its own does.
+---@param run sppo.Run
+function M.algorithm(run)
+  run:evaluate(0)
+  for t = 1, run.rounds do
+    run:sample(t) -- y_1 .. y_K ~ pi_t for each prompt
+    run:prefer(t) -- P(y_i beats y_j) for all pairs
+    run:select(t) -- rows (x, y, P(y beats pi_t), log pi_t(y))
+    run:train(t) -- pi_t+1: log(pi/pi_t) towards eta (P - 1/2)
+    run:evaluate(t)
+  end
+end
+
+M.stage_names = { 'sample', 'prefer', 'select', 'train', 'evaluate' }
+
+local noop = function() end
+
+--- Runs a recipe, or goes on with a run that was begun. Raises on failure.
+---@param path string
+---@param options? { overrides?: table, only?: string, progress?: fun(label?, done?, total?, parts?),
+---   say?: fun(text: string), stop?: fun(): boolean }
+---@return 'done'|'stopped' result, sppo.Run run
+function M.run(path, options)
+  options = options or {}
+  local recipe, err = recipe_of.load(path, options.overrides)
+  if not recipe then engine.raise('usage', err) end
+  local values = recipe.values
+  local folder = run_folder.open(values.out)
+  local log = folder:file('log.txt')
+  local run = setmetatable({
+    recipe = recipe, folder = folder, rounds = values.rounds, preference = preference.new(values.preference),
+    only = options.only, stop = options.stop or function() return false end,
+    progress = function(_, ...) (options.progress or noop)(...) end,
+    say = function(_, text)
+      files.append(log, text .. '\n', false)
+      ;(options.say or noop)(text)
+    end,
+  }, stages.Run)
+  files.write(folder:file('recipe.lua'), recipe.source)
+  files.write(folder:file('recipe.resolved.json'), json.encode(recipe_of.resolved(recipe), { indent = true }) .. '\n')
+
+  local ok, failure = pcall(values.run or M.algorithm, run)
+  run:drop_model()
+  folder:close()
+  if not ok then error(failure, 0) end
+  return run.stopped and 'stopped' or 'done', run
+end
+
+return M

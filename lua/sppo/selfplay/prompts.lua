@@ -1,0 +1,78 @@
+--- The prompts of a round in one form: { id, text, kind?, tokens?, messages?, ... }.
+
+local engine = require 'sppo.ffi'
+local generate = require 'sppo.generate'
+
+local M = {}
+
+local HELD_OUT = 2^31 -- held-out prompts draw with ids of their own
+
+--- What a recipe gives (a list, or a function of the round) as a list of prompts.
+---@param source table|function
+---@param round integer
+---@param name 'prompts'|'held_out'|'validation'
+---@return table[]
+function M.list(source, round, name)
+  local given = source
+  if type(source) == 'function' then given = source(round) end
+  if type(given) ~= 'table' or #given == 0 then
+    engine.raise('usage', ('%s: round %d has no prompts'):format(name, round))
+  end
+  local list = {}
+  for i, p in ipairs(given) do
+    local item = {}
+    if type(p) == 'string' then item.text = p
+    elseif type(p) == 'table' then
+      for key, value in pairs(p) do item[key] = value end
+    else
+      engine.raise('usage', ('%s[%d] must be a string or a table, got %s'):format(name, i, type(p)))
+    end
+    if not (item.text or item.tokens or item.messages) then
+      engine.raise('usage', ('%s[%d] has none of text, messages, tokens'):format(name, i))
+    end
+    if item.text and not item.text:find('%S') then
+      engine.raise('usage', ('%s[%d] is empty'):format(name, i))
+    end
+    item.id = (name == 'prompts' and 0 or HELD_OUT) + i - 1
+    list[i] = item
+  end
+  return list
+end
+
+--- What a stage's key hashes of prompts: what the model and the preference see of them.
+function M.digest(list)
+  local out = {}
+  for i, p in ipairs(list) do
+    out[i] = { id = p.id, text = p.text, kind = p.kind, tokens = p.tokens, messages = p.messages }
+  end
+  return out
+end
+
+--- Token ids of each prompt, as the model's template has it.
+---@param model sppo.Model
+---@return { id: integer, tokens: integer[] }[]
+function M.tokens(model, list)
+  local out = {}
+  for i, p in ipairs(list) do
+    out[i] = {
+      id = p.id,
+      tokens = p.tokens or generate.prompt_tokens(model, p.messages or { { role = 'user', content = p.text } }),
+    }
+  end
+  return out
+end
+
+--- An answer's text: without its stop id; token ids in words where the model has no tokenizer.
+---@param model sppo.Model
+function M.answer_text(model, answer)
+  local ids = answer.tokens
+  if not model.tokenizer then return table.concat(ids, ' ') end
+  if answer.stopped then
+    local shorter = {}
+    for i = 1, #ids - 1 do shorter[i] = ids[i] end
+    ids = shorter
+  end
+  return model.tokenizer:decode(ids)
+end
+
+return M

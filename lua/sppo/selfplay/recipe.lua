@@ -1,0 +1,222 @@
+--- Reading a recipe: loading the file, overrides from the command line, validation with all errors at
+--- once, and the values of a round.
+
+local check = require 'sppo.check'
+local engine = require 'sppo.ffi'
+local files = require 'sppo.files'
+local schema = require 'sppo.selfplay.schema'
+
+local M = {}
+
+--- Line on which a key is set in the recipe's text, or nil.
+local function line_of(source, key)
+  local number = 0
+  for line in (source .. '\n'):gmatch('(.-)\n') do
+    number = number + 1
+    if line:find('%f[%w_]' .. key:gsub('%W', '%%%0') .. '%s*=') then return number end
+  end
+end
+
+local function known_keys(section)
+  local keys = {}
+  for key in pairs(section) do keys[#keys + 1] = key end
+  table.sort(keys)
+  return keys
+end
+
+local function fits(kind, value)
+  if kind == 'integer' or kind == 'number' then return type(value) == 'number' end
+  for name in kind:gmatch('%a+') do
+    if name ~= 'or' and type(value) == name then return true end
+  end
+  return false
+end
+
+--- Text of what is wrong with one value, or nil.
+local function leaf_text(name, spec, value)
+  if spec.type == 'number' or spec.type == 'integer' then
+    return check.number_text(name, value, spec.type, spec.low, spec.high)
+  end
+  if not fits(spec.type, value) then
+    return ('%s must be a %s, got %s'):format(name, spec.type, type(value))
+  end
+  if spec.one_of and type(value) == 'string' then
+    for _, allowed in ipairs(spec.one_of) do
+      if value == allowed then return end
+    end
+    local hint = check.suggest(value, spec.one_of)
+    return ('%s is \'%s\', it must be one of %s%s'):format(name, value, table.concat(spec.one_of, ', '),
+      hint and (' (did you mean \'%s\'?)'):format(hint) or '')
+  end
+  if spec.pattern and not value:match(spec.pattern) then
+    return ('%s is \'%s\': letters, digits, . _ - only, a letter or digit first'):format(name, value)
+  end
+end
+
+--- Checks a section's keys and fills defaults; errors go to `report(key, text)`.
+local function check_section(values, section, prefix, rounds, report)
+  for key in pairs(values) do
+    if not section[key] then
+      report(tostring(key), prefix .. check.unknown('key', key, known_keys(section)):gsub('^unknown key', 'unknown key', 1))
+    end
+  end
+  for _, key in ipairs(known_keys(section)) do
+    local spec, value, name = section[key], values[key], prefix .. key
+    if spec.section then
+      if value ~= nil and type(value) ~= 'table' then
+        report(key, ('%s must be a table, got %s'):format(name, type(value)))
+      else
+        values[key] = value or {}
+        check_section(values[key], spec.section, name .. '.', rounds, report)
+      end
+    elseif value == nil then
+      if spec.required then report(key, ('%s is missing'):format(name)) end
+      values[key] = spec.default
+    elseif spec.schedule and type(value) == 'function' then
+      for round = 1, rounds do
+        local ok, result = pcall(value, round)
+        local text = not ok and ('%s: %s'):format(name, result)
+          or leaf_text(('%s(%d)'):format(name, round), spec, result)
+        if text then report(key, text) end
+      end
+    elseif spec.schedule and type(value) == 'table' then
+      if #value ~= rounds then
+        report(key, ('%s has %d values for %d rounds'):format(name, #value, rounds))
+      end
+      for round, entry in ipairs(value) do
+        local text = leaf_text(('%s[%d]'):format(name, round), spec, entry)
+        if text then report(key, text) end
+      end
+    else
+      local text = leaf_text(name, spec, value)
+      if text then report(key, text) end
+    end
+  end
+end
+
+--- A value from the command line: a number, true, false, a list in braces, or text.
+local function parse_value(text)
+  if tonumber(text) then return tonumber(text) end
+  if text == 'true' then return true end
+  if text == 'false' then return false end
+  local inner = text:match('^{(.*)}$')
+  if inner then
+    local list = {}
+    for entry in inner:gmatch('[^,%s]+') do list[#list + 1] = parse_value(entry) end
+    return list
+  end
+  return text
+end
+
+--- Sets `a.b` in the recipe; unknown names are left to validation.
+local function override(values, path, text)
+  local node = values
+  local parts = {}
+  for part in path:gmatch('[^.]+') do parts[#parts + 1] = part end
+  for i = 1, #parts - 1 do
+    if type(node[parts[i]]) ~= 'table' then node[parts[i]] = {} end
+    node = node[parts[i]]
+  end
+  node[parts[#parts]] = parse_value(text)
+end
+
+---@class sppo.Recipe
+---@field values table      the recipe's table, overridden, with defaults
+---@field source string     text of the file
+---@field path string
+
+--- Loads, overrides and validates a recipe; nil, err with every error on a line of its own.
+---@param path string
+---@param overrides? { [1]: string, [2]: string }[]  key, value
+---@return sppo.Recipe?
+function M.load(path, overrides)
+  local source, err = files.read(path, 2^24)
+  if not source then return nil, err end
+  local chunk
+  if source:byte(1) == 27 then
+    err = path .. ': is bytecode; a recipe is text'
+  else
+    source = source:gsub('^#![^\n]*', '')
+    chunk, err = loadstring(source, '@' .. path)
+  end
+  if not chunk then
+    engine.kind('usage', err)
+    return nil, err
+  end
+  local ok, values = xpcall(chunk, function(e) return e end)
+  if not ok then
+    engine.kind('usage', tostring(values))
+    return nil, tostring(values)
+  end
+  if type(values) ~= 'table' then
+    err = ('%s: a recipe returns a table, this one returned %s'):format(path, type(values))
+    engine.kind('usage', err)
+    return nil, err
+  end
+  for _, o in ipairs(overrides or {}) do override(values, o[1], o[2]) end
+
+  local errors = {}
+  local function report(key, text)
+    local line = line_of(source, key)
+    errors[#errors + 1] = ('%s:%s %s'):format(path, line and line .. ':' or '', text)
+  end
+  local rounds = type(values.rounds) == 'number' and values.rounds or schema.keys.rounds.default
+  check_section(values, schema.keys, '', rounds, report)
+  if #errors > 0 then
+    err = table.concat(errors, '\n')
+    engine.kind('usage', err)
+    return nil, err
+  end
+  values.out = values.out or 'runs/' .. values.name
+  for _, key in ipairs { 'max_new_tokens', 'temperature', 'top_p', 'top_k', 'min_p' } do
+    if values.evaluate[key] == nil or values.evaluate[key] == schema.keys.evaluate.section[key].default then
+      values.evaluate[key] = values.sample[key]
+    end
+  end
+  return { values = values, source = source, path = path }
+end
+
+--- A section with its schedules resolved for a round.
+---@param recipe sppo.Recipe
+---@param section 'sample'|'train'|'evaluate'
+---@param round integer
+function M.at_round(recipe, section, round)
+  local out = {}
+  for key, value in pairs(recipe.values[section]) do
+    local spec = schema.keys[section].section[key]
+    if spec.schedule and type(value) == 'function' then value = value(round)
+    elseif spec.schedule and type(value) == 'table' then value = value[math.max(1, round)] end
+    out[key] = value
+  end
+  return out
+end
+
+--- The recipe as plain data: functions as their source's place, prompts as they are.
+---@param recipe sppo.Recipe
+function M.resolved(recipe)
+  local function plain(value, depth)
+    if type(value) == 'function' then
+      local info = debug.getinfo(value, 'S')
+      return ('function (%s:%d)'):format(info.short_src, info.linedefined)
+    end
+    if type(value) ~= 'table' or depth > 6 then return value end
+    local out = {}
+    for k, v in pairs(value) do out[k] = plain(v, depth + 1) end
+    return out
+  end
+  local out = {}
+  for key, value in pairs(recipe.values) do
+    if key ~= 'prompts' and key ~= 'held_out' and key ~= 'validation' then out[key] = plain(value, 1) end
+  end
+  for _, section in ipairs { 'sample', 'train', 'evaluate' } do
+    for key, value in pairs(recipe.values[section]) do
+      if schema.keys[section].section[key].schedule and type(value) == 'function' then
+        out[section][key] = {}
+        for round = 1, recipe.values.rounds do out[section][key][round] = value(round) end
+      end
+    end
+  end
+  return out
+end
+
+return M

@@ -1,0 +1,105 @@
+--- The run folder: what is done, under which key, and the metrics so far.
+---
+--- A stage's key hashes its inputs. A stage whose key stands in the manifest is skipped; one whose key
+--- changed is done again, and all after it. metrics.jsonl is cut back to where the last finished stage
+--- (or checkpoint) left it, so that a killed run ends with the same bytes.
+
+local engine = require 'sppo.ffi'
+local files = require 'sppo.files'
+local json = require 'sppo.json'
+
+local M = {}
+
+---@class sppo.RunFolder
+local Folder = {}
+Folder.__index = Folder
+
+--- Opens or makes a run folder and locks it; raises if another process holds it.
+---@param path string
+---@return sppo.RunFolder
+function M.open(path)
+  files.make_folder(path)
+  local lock, err = files.lock(path .. '/LOCK')
+  if not lock then engine.raise('state', err) end
+  local folder = setmetatable({ path = path, lock = lock, stages = {}, finished = {} }, Folder)
+  files.recover(path .. '/manifest.json')
+  if files.exists(path .. '/manifest.json') then
+    local manifest
+    manifest, err = files.json(path .. '/manifest.json')
+    if not manifest then engine.raise('format', err) end
+    folder.stages = manifest.stages
+  end
+  return folder
+end
+
+function Folder:close() self.lock:close() end
+
+--- Path of a file of the run.
+function Folder:file(name) return self.path .. '/' .. name end
+
+function Folder:save()
+  files.write(self:file('manifest.json'), json.encode({ format = 1, stages = json.array(self.stages) }, { indent = true }) .. '\n')
+end
+
+--- Hash of a stage's inputs and of the stage before it.
+function M.key(...)
+  return files.sha256(json.encode { ... })
+end
+
+--- Bytes of metrics.jsonl.
+function Folder:metrics_size() return files.size(self:file('metrics.jsonl')) or 0 end
+
+function Folder:cut_metrics(bytes)
+  if self:metrics_size() > bytes then files.truncate(self:file('metrics.jsonl'), bytes) end
+end
+
+--- Adds a line to metrics.jsonl.
+function Folder:metrics(values) files.append(self:file('metrics.jsonl'), json.encode(values) .. '\n', false) end
+
+--- Adds a line to perf.jsonl: times and rates, which differ from run to run.
+function Folder:perf(values)
+  values.time = engine.C.sppo_time()
+  files.append(self:file('perf.jsonl'), json.encode(values) .. '\n', false)
+end
+
+--- Leaves a stage as it is (--only): what it did before stays, what it never did stays undone.
+function Folder:skip(name, key)
+  local position = #self.finished + 1
+  local before = position > 1 and self.stages[position - 1].metrics_bytes or 0
+  self.stages[position] = self.stages[position] or { name = name, key = key, done = false, metrics_bytes = before }
+  self.finished[position] = name
+end
+
+--- Does a stage, or skips it if it was done with the same key. Stages come in a fixed order; a stage
+--- with another key makes all later ones undone.
+---@param name string   'round-1/sample'
+---@param key string
+---@param outputs string[]   its files, removed before it is done anew
+---@param work fun(fresh: boolean): boolean?   false: stopped early, resumable; `fresh` is false if the
+---   stage was begun with this key before
+---@return boolean done, boolean worked  done is false if it was stopped; worked if it was not skipped
+function Folder:stage(name, key, outputs, work)
+  local position = #self.finished + 1
+  local entry = self.stages[position]
+  if entry and entry.name == name and entry.key == key and entry.done then
+    self.finished[position] = name
+    return true, false
+  end
+  local before = position > 1 and self.stages[position - 1].metrics_bytes or 0
+  local begun = entry and entry.name == name and entry.key == key
+  for i = #self.stages, position, -1 do self.stages[i] = nil end
+  if not begun then
+    for _, output in ipairs(outputs) do files.remove(self:file(output)) end
+  end
+  self.stages[position] = { name = name, key = key, done = false, metrics_bytes = before }
+  self:save()
+  for _, output in ipairs(outputs) do files.recover(self:file(output)) end
+  self:cut_metrics(before)
+  if work(not begun) == false then return false, true end
+  self.stages[position] = { name = name, key = key, done = true, metrics_bytes = self:metrics_size() }
+  self:save()
+  self.finished[position] = name
+  return true, true
+end
+
+return M

@@ -1,0 +1,357 @@
+--- The five stages of a round: each reads the files of the one before it and writes its own.
+
+local engine = require 'sppo.ffi'
+local evaluate = require 'sppo.evaluate'
+local files = require 'sppo.files'
+local model_of = require 'sppo.model'
+local msgpack = require 'sppo.msgpack'
+local preference = require 'sppo.preference'
+local prompts = require 'sppo.selfplay.prompts'
+local recipe_of = require 'sppo.selfplay.recipe'
+local run_folder = require 'sppo.selfplay.run_folder'
+local sample = require 'sppo.sample'
+local select_of = require 'sppo.select'
+local train = require 'sppo.train'
+
+local C = engine.C
+
+---@class sppo.Run
+local Run = {}
+Run.__index = Run
+
+local M = { Run = Run }
+
+--- Opens the weights that round `t` starts from (those of round t - 1), as `dtype`.
+function Run:open_model(t, dtype)
+  local policy, name = self.recipe.values.policy, nil
+  if t > 1 then name = self.folder:file(('round-%d/weights'):format(t - 1))
+  elseif type(policy.model) == 'table' then
+    return model_of.random(policy.model, self.recipe.values.seed, { dtype = dtype })
+  else name = policy.model end
+  local model, err = model_of.open(name, { dtype = dtype })
+  if not model then error(err, 0) end
+  return model
+end
+
+--- The model as it is sampled from, kept between stages until its weights change.
+function Run:sampling_model(t)
+  if self.model_round ~= t then
+    self:drop_model()
+    self.model = self:open_model(t, self.recipe.values.policy.dtype)
+    self.model_round = t
+  end
+  return self.model
+end
+
+function Run:drop_model()
+  if self.model then model_of.release(self.model) end
+  self.model, self.model_round = nil, nil
+end
+
+local function stop_ids(model)
+  if model.tokenizer then return model.tokenizer.eos_ids end
+  local eos = model.config.eos_token_id
+  return { eos or 0 }
+end
+
+--- Samples `list` into a record file, in the order of the prompts; goes on after what is there.
+---@return boolean finished
+function Run:sample_into(path, t, list, options, label)
+  local model = self:sampling_model(t)
+  local records, err = files.records(path, true)
+  if not records then error(err, 0) end
+  local have = records:count()
+  local rest = {}
+  for i = have + 1, #list do rest[#rest + 1] = list[i] end
+  local tokens = prompts.tokens(model, rest)
+
+  local ready, written, drawn, started = {}, 0, 0, C.sppo_clock()
+  local last_sync = started
+  local stopped = {}
+  local ok, failure = pcall(sample.run, model, tokens, {
+    k = options.k, temperature = options.temperature, top_p = options.top_p, top_k = options.top_k,
+    min_p = options.min_p, max_new_tokens = options.max_new_tokens, batch = options.batch,
+    seed = self.recipe.values.seed, round = t, stop_ids = stop_ids(model),
+    on_step = function(rows)
+      drawn = drawn + rows
+      local now = C.sppo_clock()
+      if now - last_sync > 1 then
+        records:sync()
+        last_sync = now
+      end
+      self:progress(label, have + written, #list, { ('%.0f tok/s'):format(drawn / (now - started)) })
+      if self.stop() then error(stopped, 0) end
+    end,
+  }, function(number, answers)
+    for _, a in ipairs(answers) do
+      a.text = prompts.answer_text(model, a)
+      a.tokens, a.logprobs = msgpack.i32(a.tokens), msgpack.f32(a.logprobs)
+    end
+    ready[number] = { id = rest[number].id, kind = rest[number].kind, text = rest[number].text,
+      prompt = msgpack.i32(tokens[number].tokens), answers = answers }
+    while ready[written + 1] do
+      written = written + 1
+      records:append(ready[written])
+      ready[written] = nil
+    end
+  end)
+  if not ok and failure ~= stopped then
+    pcall(records.close, records)
+    error(failure, 0)
+  end
+  records:sync()
+  records:close()
+  local seconds = C.sppo_clock() - started
+  self.folder:perf { stage = label, round = t, tokens = drawn, seconds = seconds,
+    tokens_per_second = drawn / math.max(seconds, 1e-9), memory_peak = tonumber(C.sppo_memory_peak(0)) }
+  return ok
+end
+
+local function read(path)
+  local list, err = files.read_records(path)
+  if not list then error(err, 0) end
+  return list
+end
+
+--- K answers of each prompt of round t.
+function Run:sample(t)
+  local options = recipe_of.at_round(self.recipe, 'sample', t)
+  local list = self:prompts_of(t)
+  local name = ('round-%d/answers.msgpack'):format(t)
+  files.make_folder(self.folder:file('round-' .. t))
+  self:stage('sample', t, { 'sample', options, prompts.digest(list), self.recipe.values.seed, self:policy_key() },
+    { name }, function()
+      return self:sample_into(self.folder:file(name), t, list, options, 'sample')
+    end)
+end
+
+--- The matrix of each prompt's answers.
+function Run:prefer(t)
+  local name = ('round-%d/preference.msgpack'):format(t)
+  self:stage('prefer', t, { 'prefer', self:preference_key() }, { name }, function()
+    local list = self:prompts_of(t)
+    local answers = read(self.folder:file(('round-%d/answers.msgpack'):format(t)))
+    local records, err = files.records(self.folder:file(name), true)
+    if not records then error(err, 0) end
+    local sums = { clipped = 0, answers = 0, length = 0, ties = 0, pairs = 0, cycles = 0, triples = 0 }
+    for i, record in ipairs(answers) do
+      local texts, details = {}, {}
+      for k, a in ipairs(record.answers) do
+        texts[k], details[k] = a.text, { stopped = a.stopped, tokens = #a.tokens }
+        sums.answers, sums.length = sums.answers + 1, sums.length + #a.tokens
+        sums.clipped = sums.clipped + (a.stopped and 0 or 1)
+      end
+      if i > records:count() then
+        local p = preference.matrix(self.preference, list[i], texts, details)
+        records:append { id = record.id, matrix = p, wins = preference.wins(p) }
+        self:progress('prefer', i, #answers)
+        if self.stop() then
+          records:close()
+          return false
+        end
+      end
+      M.count_ties(records, i, sums)
+    end
+    records:sync()
+    records:close()
+    self.folder:metrics {
+      round = t, ['pref/tie_ratio'] = sums.ties / math.max(1, sums.pairs),
+      ['pref/cycle_ratio'] = sums.cycles / math.max(1, sums.triples),
+      ['completions/mean_length'] = sums.length / sums.answers,
+      ['completions/clipped_ratio'] = sums.clipped / sums.answers,
+    }
+  end)
+end
+
+--- Counts equal pairs and intransitive triples of record i's matrix into `sums`.
+function M.count_ties(records, i, sums)
+  local p = records:read(i).matrix
+  local k = #p
+  for a = 1, k do
+    for b = a + 1, k do
+      sums.pairs = sums.pairs + 1
+      if p[a][b] == 0.5 then sums.ties = sums.ties + 1 end
+      for c = b + 1, k do
+        sums.triples = sums.triples + 1
+        local ab, bc, ca = p[a][b] > 0.5, p[b][c] > 0.5, p[c][a] > 0.5
+        local ba, cb, ac = p[b][a] > 0.5, p[c][b] > 0.5, p[a][c] > 0.5
+        if (ab and bc and ca) or (ba and cb and ac) then sums.cycles = sums.cycles + 1 end
+      end
+    end
+  end
+end
+
+--- The last ids of a prompt that is longer than `max_prompt`, whole otherwise.
+local function cut(answer, room)
+  if #answer.tokens <= room then return answer.tokens, false end
+  local tokens = {}
+  for i = 1, room do tokens[i] = answer.tokens[i] end
+  return tokens, true
+end
+
+--- The rows that training reads: a prompt with its chosen answers, their estimates and log pi_t.
+function Run:select(t)
+  local options = recipe_of.at_round(self.recipe, 'train', t)
+  local how = self.recipe.values.select
+  local name = ('round-%d/rows.msgpack'):format(t)
+  local key = type(how) == 'function' and self:source_key() or how
+  self:stage('select', t, { 'select', key, options.max_prompt, options.max_length }, { name }, function()
+    files.remove(self.folder:file(name))
+    local selector = type(how) == 'function' and how or select_of[how]
+    local answers = read(self.folder:file(('round-%d/answers.msgpack'):format(t)))
+    local matrices = read(self.folder:file(('round-%d/preference.msgpack'):format(t)))
+    local records, err = files.records(self.folder:file(name), true)
+    if not records then error(err, 0) end
+    local counts = { used = 0, tie = 0, identical = 0, too_long = 0, truncated = 0 }
+    for i, record in ipairs(answers) do
+      local wins = matrices[i].wins
+      local indices, reason = selector(record.answers, wins, matrices[i].matrix)
+      if indices and #record.prompt > options.max_prompt then indices, reason = nil, 'too_long' end
+      if not indices then
+        counts[reason] = (counts[reason] or 0) + 1
+      else
+        local row = { id = record.id, prompt = msgpack.i32(record.prompt), answers = {},
+          pair = matrices[i].matrix[indices[1]][indices[#indices]] }
+        for n, k in ipairs(indices) do
+          local a = record.answers[k]
+          local tokens, truncated = cut(a, options.max_length - #record.prompt)
+          local logprob = 0
+          for j = 1, #tokens do logprob = logprob + a.logprobs[j] end
+          counts.truncated = counts.truncated + (truncated and 1 or 0)
+          row.answers[n] = { index = k, tokens = msgpack.i32(tokens), win = wins[k], logprob = logprob }
+        end
+        records:append(row)
+        counts.used = counts.used + 1
+      end
+    end
+    records:sync()
+    records:close()
+    self.folder:metrics { round = t, ['select/used'] = counts.used, ['select/tie'] = counts.tie,
+      ['select/identical'] = counts.identical, ['select/too_long'] = counts.too_long,
+      ['data/truncated_ratio'] = counts.truncated / math.max(1, counts.used) }
+    self:say(('round %d: %d of %d prompts give a pair (%d tie, %d identical, %d too long)'):format(t, counts.used,
+      #answers, counts.tie, counts.identical, counts.too_long))
+  end)
+end
+
+--- The rows with log pi_t as the policy's stored weights give it where sampling's is not exact.
+local function check_rows(rows, t)
+  if #rows == 0 then
+    engine.raise('runtime', ('round %d: no prompt gives a pair: all answers tie or are identical; more answers (sample.k), a higher sample.temperature, or other prompts are needed'):format(t))
+  end
+end
+
+--- New weights from the rows.
+function Run:train(t)
+  local options = recipe_of.at_round(self.recipe, 'train', t)
+  local name = ('round-%d/weights'):format(t)
+  local checkpoint = ('round-%d/checkpoint'):format(t)
+  local key = {}
+  for k, v in pairs(options) do
+    if k ~= 'checkpoint_seconds' then key[k] = type(v) == 'function' and self:source_key() or v end
+  end
+  self:stage('train', t, { 'train', key, self.recipe.values.policy.dtype }, { name, checkpoint }, function()
+    local rows = read(self.folder:file(('round-%d/rows.msgpack'):format(t)))
+    check_rows(rows, t)
+    self:drop_model()
+    local model = self:open_model(t, 'f32')
+    local started, tokens = C.sppo_clock(), 0
+    local before, current, steps = self.folder:metrics_size(), 0, math.ceil(#rows / options.batch) * options.epochs
+    local finished = train.run(model, rows, options, {
+      round = t, seed = self.recipe.values.seed, checkpoint = self.folder:file(checkpoint),
+      note = function() return { metrics_bytes = self.folder:metrics_size() } end,
+      on_resume = function(note)
+        self.folder:cut_metrics(note.metrics_bytes)
+        current = note.step
+        self:say(('round %d: training goes on after step %d of %d'):format(t, note.step, steps))
+      end,
+      on_micro = function(done)
+        self:progress('train', current, steps, { ('%.0f tok/s'):format((tokens + done) / (C.sppo_clock() - started)) })
+      end,
+      on_step = function(metrics, number)
+        current, tokens = number, tokens + metrics.num_tokens
+        self.folder:metrics(metrics)
+        self:progress('train', number, steps, {
+          ('loss %.4g'):format(metrics.loss), ('margin %.3f'):format(metrics['rewards/margins']),
+          ('%.0f tok/s'):format(tokens / (C.sppo_clock() - started)),
+        })
+      end,
+      stop = self.stop,
+    })
+    local seconds = C.sppo_clock() - started
+    self.folder:perf { stage = 'train', round = t, tokens = tokens, seconds = seconds,
+      tokens_per_second = tokens / math.max(seconds, 1e-9), memory_peak = tonumber(C.sppo_memory_peak(0)) }
+    assert(self.folder:metrics_size() >= before)
+    if finished then
+      model_of.save(model, self.folder:file(name), self.recipe.values.policy.dtype)
+      files.remove(self.folder:file(checkpoint))
+    end
+    model_of.release(model)
+    return finished
+  end)
+end
+
+--- Answers of round t's weights to the held-out prompts (t = 0: the start), and what they say.
+function Run:evaluate(t)
+  local options = recipe_of.at_round(self.recipe, 'evaluate', t)
+  local given = self.recipe.values[options.on]
+  if not given then return end
+  local list = prompts.list(given, t, options.on)
+  local name = ('round-%d/evaluation.msgpack'):format(t)
+  files.make_folder(self.folder:file('round-' .. t))
+  self:stage('evaluate', t, { 'evaluate', options, prompts.digest(list), self.recipe.values.seed,
+    self:preference_key(), self:policy_key() }, { name }, function()
+    if not self:sample_into(self.folder:file(name), t + 1, list, options, 'evaluate') then return false end
+    local new = read(self.folder:file(name))
+    local old = t == 0 and new or read(self.folder:file('round-0/evaluation.msgpack'))
+    local metrics = evaluate.metrics(self.preference, list, new, old, self.recipe.values.seed)
+    metrics.round = t
+    self.folder:metrics(metrics)
+    self:say(M.evaluation_text(t, metrics))
+  end)
+end
+
+--- "round 2: pass rate 0.53, win rate 0.61 (0.56..0.66) against the start, mean length 38"
+function M.evaluation_text(t, metrics)
+  local parts = {}
+  if metrics['eval/pass_rate'] then parts[#parts + 1] = ('pass rate %.3f'):format(metrics['eval/pass_rate']) end
+  if metrics['eval/win_rate'] then
+    parts[#parts + 1] = ('win rate %.3f (95 %%: %.3f..%.3f) against the start'):format(metrics['eval/win_rate'],
+      metrics['eval/win_rate_low'], metrics['eval/win_rate_high'])
+  end
+  parts[#parts + 1] = ('mean length %.1f tokens'):format(metrics['eval/mean_length'])
+  return ('round %d: %s'):format(t, table.concat(parts, ', '))
+end
+
+-- ---- keys ----
+
+function Run:policy_key()
+  local policy = self.recipe.values.policy
+  return { policy.model, policy.dtype }
+end
+
+--- Recipes' functions can't be hashed: their text stands for them.
+function Run:source_key() return files.sha256(self.recipe.source) end
+
+function Run:preference_key() return self.preference.key or self:source_key() end
+
+function Run:prompts_of(t) return prompts.list(self.recipe.values.prompts, t, 'prompts') end
+
+--- One stage of the run folder, with the key chained to the stage before it.
+function Run:stage(stage, t, inputs, outputs, work)
+  if self.stopped then return end
+  local key = run_folder.key(self.last_key or '', inputs)
+  self.last_key = key
+  local name = ('round-%d/%s'):format(t, stage)
+  if self.only and (self.only ~= stage or self.only_done) then
+    self.folder:skip(name, key)
+    return
+  end
+  local finished, worked = self.folder:stage(name, key, outputs, work)
+  -- With --only, one stage is done: the first of its name that was not.
+  self.only_done = worked
+  self.stopped = not finished
+  self:progress()
+end
+
+return M

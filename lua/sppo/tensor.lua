@@ -1,0 +1,279 @@
+--- The tensor class: one class with a dtype field, over an engine handle.
+---
+--- Axes are 1-based, negative from the end; token ids and positions inside tensors are 0-based.
+--- A method that ends in `_` changes its tensor; all others return a new one.
+
+local engine = require 'sppo.ffi'
+local scope = require 'sppo.scope'
+
+local ffi, C, try = engine.ffi, engine.C, engine.try
+
+local dtypes = { f32 = 0, bf16 = 1, f16 = 2, q8_0 = 3, i32 = 4 }
+local dtype_names = { [0] = 'f32', 'bf16', 'f16', 'q8_0', 'i32' }
+local devices = { cpu = 0, cuda = 1, meta = 2 }
+local device_names = { [0] = 'cpu', 'cuda', 'meta' }
+
+local box = ffi.new('sppo_tensor *[6]') -- where ops put what they return
+local dims = ffi.new('int64_t[4]')
+
+local M = { box = box, dtypes = dtypes, devices = devices }
+
+---@class sppo.Tensor
+---@field shape integer[]
+---@field dtype 'f32'|'bf16'|'f16'|'q8_0'|'i32'
+---@field device 'cpu'|'cuda'|'meta'
+---@field layout 'rows'|'panels'
+---@field grad sppo.Tensor?   a new handle to the gradient
+local methods = {}
+local properties = {}
+
+local Tensor = {
+  __index = function(t, key)
+    local method = methods[key]
+    if method then return method end
+    local property = properties[key]
+    if property then return property(t) end
+  end,
+}
+M.methods = methods
+
+--- The engine's pointer; raises if the tensor was released.
+local function pointer(t)
+  local h = t.h
+  if not h then engine.raise('state', 'tensor was released when its scope ended', 3) end
+  return h
+end
+
+--- A Lua tensor for an owned handle.
+function M.wrap(h)
+  local t = setmetatable({ h = h }, Tensor)
+  if not scope.adopt(t) then t:finalize() end
+  return t
+end
+local wrap = M.wrap
+
+function M.is_tensor(value) return getmetatable(value) == Tensor end
+
+--- The engine's pointer of a tensor argument; `name` and `argument` are for the text.
+function M.handle(value, name, argument)
+  if getmetatable(value) ~= Tensor then
+    engine.raise('argument', ('%s: %s must be a tensor, got %s'):format(name, argument, type(value)), 4)
+  end
+  return pointer(value)
+end
+
+function methods:finalize() ffi.gc(pointer(self), C.sppo_tensor_release) end
+
+--- Drops the handle now; the tensor can't be used afterwards.
+function methods:release()
+  if not self.h then return end
+  C.sppo_tensor_release(ffi.gc(self.h, nil))
+  self.h, self.scope = false, nil
+end
+
+local function axis_of(t, axis, name)
+  local n = C.sppo_tensor_ndim(pointer(t))
+  local a = axis < 0 and n + axis or axis - 1
+  if a < 0 or a >= n then
+    engine.raise('argument', ('%s: axis %d of a tensor with %d'):format(name, axis, n), 3)
+  end
+  return a
+end
+
+--- Size along an axis.
+function methods:size(axis)
+  return tonumber(C.sppo_tensor_size(pointer(self), axis_of(self, axis, 'size')))
+end
+
+function methods:dim() return C.sppo_tensor_ndim(pointer(self)) end
+function methods:count() return tonumber(C.sppo_tensor_count(pointer(self))) end
+
+function properties.shape(t)
+  local shape = {}
+  for i = 1, t:dim() do shape[i] = t:size(i) end
+  return shape
+end
+function properties.dtype(t) return dtype_names[tonumber(C.sppo_tensor_dtype(pointer(t)))] end
+function properties.device(t) return device_names[tonumber(C.sppo_tensor_device(pointer(t)))] end
+function properties.layout(t)
+  return C.sppo_tensor_layout(pointer(t)) == 0 and 'rows' or 'panels'
+end
+function properties.grad(t)
+  local g = C.sppo_tensor_grad(pointer(t))
+  if g == nil then return end
+  C.sppo_tensor_retain(g)
+  return wrap(g)
+end
+function properties.needs_grad(t) return C.sppo_tensor_needs_grad(pointer(t)) ~= 0 end
+
+local function set_dims(shape)
+  for i = 1, #shape do dims[i - 1] = shape[i] end
+  return #shape
+end
+
+--- A zero-filled tensor.
+---@param shape integer[]
+---@param dtype? string   'f32'
+---@param device? string  'cpu'
+---@return sppo.Tensor
+function M.zeros(shape, dtype, device)
+  local d, v = dtypes[dtype or 'f32'], devices[device or 'cpu']
+  if not d then engine.raise('argument', ('zeros: unknown dtype \'%s\''):format(dtype), 2) end
+  if not v then engine.raise('argument', ('zeros: unknown device \'%s\''):format(device), 2) end
+  if #shape > 4 then engine.raise('shape', ('zeros: %d dimensions, a tensor has 0..4'):format(#shape), 2) end
+  local n = set_dims(shape)
+  try(C.sppo_tensor_new(box, d, v, n, dims))
+  return wrap(box[0])
+end
+
+local function flatten(values, flat, shape, level)
+  if type(values) ~= 'table' then
+    flat[#flat + 1] = values
+    return
+  end
+  if shape[level] == nil then shape[level] = #values
+  elseif shape[level] ~= #values then
+    engine.raise('shape', ('tensor: a row of %d values among rows of %d'):format(#values, shape[level]), 4)
+  end
+  for i = 1, #values do flatten(values[i], flat, shape, level + 1) end
+end
+
+local ctypes = { f32 = 'float[?]', i32 = 'int32_t[?]', bf16 = 'uint16_t[?]', f16 = 'uint16_t[?]' }
+
+--- A tensor from (nested) Lua lists.
+---@param values number|table
+---@param shape? integer[]  other than the nesting's
+---@param dtype? 'f32'|'i32'|'bf16'|'f16'|'q8_0'
+---@return sppo.Tensor
+function M.tensor(values, shape, dtype)
+  local flat, nested = {}, {}
+  flatten(values, flat, nested, 1)
+  shape, dtype = shape or nested, dtype or 'f32'
+  if dtype ~= 'f32' and dtype ~= 'i32' then
+    local wide = M.tensor(values, shape)
+    local t = wide:to(dtype)
+    wide:release()
+    return t
+  end
+  local t = M.zeros(shape, dtype)
+  if t:count() ~= #flat then
+    engine.raise('shape', ('tensor: %d values for %d places'):format(#flat, t:count()), 2)
+  end
+  local bytes = ffi.new(ctypes[dtype], #flat)
+  for i = 1, #flat do bytes[i - 1] = flat[i] end
+  try(C.sppo_tensor_write(t.h, bytes, #flat * 4))
+  return t
+end
+
+--- A 1-dimensional i32 tensor from a Lua list or an int32_t array of n values.
+function M.ints(values, n)
+  n = n or #values
+  local t = M.zeros({ n }, 'i32')
+  local p = ffi.cast('int32_t *', C.sppo_tensor_data(t.h))
+  if type(values) == 'table' then
+    for i = 1, n do p[i - 1] = values[i] end
+  else
+    ffi.copy(p, values, n * 4)
+  end
+  return t
+end
+
+--- All values, row-major, as a flat Lua list of numbers.
+---@return number[]
+function methods:tolist()
+  local t = self
+  if t.layout == 'panels' then t = t:unpack() end
+  if t.dtype ~= 'f32' and t.dtype ~= 'i32' then t = t:to('f32') end
+  t = t:contiguous()
+  local n, list = t:count(), {}
+  local values = ffi.new(ctypes[t.dtype], n)
+  try(C.sppo_tensor_read(t.h, values, n * 4))
+  for i = 1, n do list[i] = values[i - 1] end
+  return list
+end
+
+--- The value of a one-value tensor.
+---@return number
+function methods:item()
+  if self:count() ~= 1 then
+    engine.raise('shape', ('item: the tensor has %d values'):format(self:count()), 2)
+  end
+  return self:tolist()[1]
+end
+
+--- Pointer to the values of a gap-free CPU tensor; good while the tensor lives.
+function methods:data(ctype)
+  return ffi.cast(ctype or (self.dtype == 'i32' and 'int32_t *' or 'float *'),
+    C.sppo_tensor_data(pointer(self)))
+end
+
+function methods:view(...)
+  local shape = type((...)) == 'table' and (...) or { ... }
+  if #shape > 4 then engine.raise('shape', ('view: %d dimensions, a tensor has 0..4'):format(#shape), 2) end
+  local n = set_dims(shape)
+  try(C.sppo_view(box, pointer(self), n, dims))
+  return wrap(box[0])
+end
+
+--- t[.., start : start + length, ..] along `axis`; start counts from 0.
+function methods:narrow(axis, start, length)
+  try(C.sppo_narrow(box, pointer(self), axis_of(self, axis, 'narrow'), start, length))
+  return wrap(box[0])
+end
+
+function methods:transpose(a, b)
+  try(C.sppo_transpose(box, pointer(self), axis_of(self, a, 'transpose'), axis_of(self, b, 'transpose')))
+  return wrap(box[0])
+end
+
+function methods:contiguous()
+  try(C.sppo_contiguous(box, pointer(self)))
+  return wrap(box[0])
+end
+
+function methods:copy_(source)
+  try(C.sppo_tensor_copy(pointer(self), M.handle(source, 'copy_', 'source')))
+  return self
+end
+
+--- Uniform values in low..high, the same for the same seed.
+function methods:uniform_(low, high, seed)
+  try(C.sppo_tensor_uniform(pointer(self), low, high, seed or 0))
+  return self
+end
+
+function methods:normal_(mean, deviation, seed)
+  try(C.sppo_tensor_normal(pointer(self), mean, deviation, seed or 0))
+  return self
+end
+
+--- Marks a parameter: ops that use it are recorded for backward.
+function methods:requires_grad_(on)
+  try(C.sppo_tensor_set_needs_grad(pointer(self), on == false and 0 or 1))
+  return self
+end
+
+function methods:clear_grad_()
+  C.sppo_tensor_clear_grad(pointer(self))
+  return self
+end
+
+--- Gradients of everything that led to this one-value tensor; consumes the tape.
+function methods:backward(seed) try(C.sppo_backward(pointer(self), seed or 1)) end
+
+--- Number of NaN or infinite values.
+function methods:nonfinite()
+  local count = ffi.new('int64_t[1]')
+  try(C.sppo_tensor_nonfinite(pointer(self), count))
+  return tonumber(count[0])
+end
+
+function Tensor.__tostring(t)
+  if not t.h then return 'tensor (released)' end
+  return ('tensor [%s] %s %s%s'):format(table.concat(t.shape, ', '), t.dtype, t.device,
+    t.layout == 'panels' and ' panels' or '')
+end
+
+M.class = Tensor
+
+return M

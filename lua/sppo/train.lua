@@ -1,0 +1,200 @@
+--- One round of training: from the rows of selection to new weights.
+---
+--- Deterministic and resumable: the order of the rows is a function of (seed, round, epoch), so a
+--- checkpoint is the parameters, the optimizer's state and the step.
+
+local engine = require 'sppo.ffi'
+local files = require 'sppo.files'
+local json = require 'sppo.json'
+local losses = require 'sppo.losses'
+local nn = require 'sppo.nn'
+local optim = require 'sppo.optim'
+local scope = require 'sppo.scope'
+local score = require 'sppo.score'
+local tensor = require 'sppo.tensor'
+
+local C = engine.C
+
+local M = {}
+
+local SHUFFLE = 0x73687566 -- marks the draws that order the rows
+
+--- The groups (one per prompt) in the order of an epoch.
+function M.shuffled(groups, seed, round, epoch)
+  local order = {}
+  for i = 1, #groups do order[i] = groups[i] end
+  for i = #order, 2, -1 do
+    local j = 1 + math.floor(i * C.sppo_philox_uniform(seed, round, epoch, i, SHUFFLE))
+    order[i], order[j] = order[j], order[i]
+  end
+  return order
+end
+
+local function floats(list) return tensor.tensor(list, { #list }) end
+
+--- What a loss gets, for the groups of a micro-batch.
+local function loss_batch(logprob, groups, prompts, eta)
+  local reference, win, share, chosen, rejected, pair = {}, {}, {}, {}, {}, {}
+  for _, g in ipairs(groups) do
+    chosen[#chosen + 1] = #win
+    rejected[#rejected + 1] = #win + #g.answers - 1
+    pair[#pair + 1] = g.pair
+    for _, a in ipairs(g.answers) do
+      reference[#reference + 1], win[#win + 1], share[#share + 1] = a.logprob, a.win, 1 / #g.answers
+    end
+  end
+  return {
+    logprob = logprob, reference = floats(reference), win = floats(win), share = floats(share),
+    chosen = tensor.ints(chosen), rejected = tensor.ints(rejected), pair = floats(pair),
+    prompts = prompts, eta = eta,
+  }
+end
+
+--- Means that a step's metrics need, collected over its micro-batches.
+local function measure(sums, groups, logprobs)
+  local i = 0
+  for _, g in ipairs(groups) do
+    local first, last = i + 1, i + #g.answers
+    local w, l = g.answers[1], g.answers[#g.answers]
+    local dw, dl = logprobs[first] - w.logprob, logprobs[last] - l.logprob
+    sums.chosen, sums.rejected = sums.chosen + logprobs[first], sums.rejected + logprobs[last]
+    sums.ratio_w, sums.ratio_l = sums.ratio_w + dw, sums.ratio_l + dl
+    sums.accuracy = sums.accuracy + (dw > dl and 1 or 0)
+    sums.p_win, sums.p_lose = sums.p_win + w.win, sums.p_lose + l.win
+    i = last
+  end
+end
+
+--- One optimizer step over some prompts: gradients of all micro-batches, then the update.
+local function step(run, groups, number, total)
+  local t, n = run.options, #groups
+  local sums = { chosen = 0, rejected = 0, ratio_w = 0, ratio_l = 0, accuracy = 0, p_win = 0, p_lose = 0 }
+  local loss, tokens = 0, 0
+  for _, micro in ipairs(score.micro_batches(groups, t.micro_tokens)) do
+    loss = loss + scope.run(function()
+      local logprob = score.logprobs(run.model.net, micro, { recompute = t.recompute })
+      local value = run.loss(loss_batch(logprob, micro, n, t.eta))
+      measure(sums, micro, logprob:tolist())
+      value:backward()
+      return value:item()
+    end)
+    for _, g in ipairs(micro) do tokens = tokens + score.tokens(g) end
+    if run.on_micro then run.on_micro(tokens) end
+  end
+  if loss ~= loss or math.abs(loss) == math.huge then
+    engine.raise('nonfinite', ('train: the loss is %s at step %d; no weight was changed'):format(tostring(loss), number))
+  end
+  local lr = t.lr * optim.schedule(t.schedule, number - 1, total, t.warmup, t.compat)
+  local norm = optim.step(run.optimizer, run.parameters, run.state, lr, number, t.clip)
+  local beta = 1 / t.eta
+  return {
+    round = run.round, step = number, loss = loss, grad_norm = norm, learning_rate = lr,
+    epoch = number / total * t.epochs, num_tokens = tokens,
+    ['logps/chosen'] = sums.chosen / n, ['logps/rejected'] = sums.rejected / n,
+    ['rewards/chosen'] = beta * sums.ratio_w / n, ['rewards/rejected'] = beta * sums.ratio_l / n,
+    ['rewards/margins'] = beta * (sums.ratio_w - sums.ratio_l) / n,
+    ['rewards/accuracies'] = sums.accuracy / n,
+    ['sppo/residual_w'] = (sums.ratio_w - t.eta * (sums.p_win - n / 2)) / n,
+    ['sppo/residual_l'] = (sums.ratio_l - t.eta * (sums.p_lose - n / 2)) / n,
+    ['sppo/eta'] = t.eta,
+  }
+end
+
+-- ---- checkpoints ----
+
+--- Every tensor of a checkpoint with its name, in a fixed order.
+local function checkpoint_tensors(run)
+  local list = {}
+  for _, p in ipairs(run.parameters) do
+    list[#list + 1] = { name = p.name, dtype = 'f32', shape = p.owner[p.key].shape, tensor = p.owner[p.key] }
+    for _, s in ipairs(run.optimizer.states) do
+      local t = run.state[p.name][s]
+      list[#list + 1] = { name = ('%s#%s'):format(p.name, s), dtype = 'f32', shape = t.shape, tensor = t }
+    end
+  end
+  return list
+end
+
+--- Saves the run's state at a step, whole or not at all.
+function M.save(run, path, note)
+  files.atomic_folder(path, function(folder)
+    files.write(folder .. '/state.json', json.encode(note))
+    local list = checkpoint_tensors(run)
+    local w = files.safetensors_writer(folder .. '/state.safetensors', list)
+    for _, entry in ipairs(list) do
+      scope.run(function() w:write(entry.tensor.layout == 'panels' and entry.tensor:unpack() or entry.tensor) end)
+    end
+    w:close()
+  end)
+end
+
+--- Loads a checkpoint into the run; nil if there is none.
+local function restore(run, path)
+  if not files.complete(path) then return end
+  local note, err = files.json(path .. '/state.json')
+  if not note then engine.raise('format', err) end
+  local f
+  f, err = files.safetensors(path .. '/state.safetensors')
+  if not f then engine.raise('format', err) end
+  for _, entry in ipairs(checkpoint_tensors(run)) do
+    scope.run(function()
+      local t = f:tensor(entry.name)
+      entry.tensor:copy_(entry.tensor.layout == 'panels' and t:pack('f32') or t)
+    end)
+  end
+  return note
+end
+
+--- Trains `model` (f32) in place.
+---@param model sppo.Model
+---@param groups table[]   { prompt, answers = { { tokens, win, logprob } }, pair }
+---@param options table    the recipe's `train`, resolved for this round
+---@param run { round: integer, seed: integer, checkpoint: string, on_step: fun(metrics, step, total),
+---   on_micro?: fun(tokens), on_resume?: fun(note), note: fun(): table, stop: fun(): boolean }
+---@return boolean finished  false if `stop` asked to end early; the checkpoint is saved then
+function M.run(model, groups, options, run)
+  local total = math.ceil(#groups / options.batch) * options.epochs
+  run.model, run.options = model, options
+  run.loss = type(options.loss) == 'function' and options.loss or losses[options.loss]
+  run.optimizer = optim.new(options.optimizer, options.optimizer_options)
+  run.parameters = nn.parameters(model.net)
+  for _, p in ipairs(run.parameters) do p.owner[p.key]:requires_grad_() end
+  run.state = optim.state(run.optimizer, run.parameters)
+
+  local note = restore(run, run.checkpoint)
+  local number = note and note.step or 0
+  if note and run.on_resume then run.on_resume(note) end
+  local saved = C.sppo_clock()
+  local function save()
+    local n = run.note()
+    n.step = number
+    M.save(run, run.checkpoint, n)
+    saved = C.sppo_clock()
+  end
+
+  local per_epoch = math.ceil(#groups / options.batch)
+  local finished = true
+  while number < total do
+    local epoch = math.floor(number / per_epoch)
+    local order = M.shuffled(groups, run.seed, run.round, epoch)
+    local batch = {}
+    local first = (number % per_epoch) * options.batch
+    for i = first + 1, math.min(#order, first + options.batch) do batch[#batch + 1] = order[i] end
+    local metrics = step(run, batch, number + 1, total)
+    number = number + 1
+    run.on_step(metrics, number, total)
+    if run.stop() then
+      save()
+      finished = false
+      break
+    end
+    if number < total and C.sppo_clock() - saved >= options.checkpoint_seconds then save() end
+  end
+  for _, p in ipairs(run.parameters) do
+    p.owner[p.key]:requires_grad_(false)
+    for _, s in pairs(run.state[p.name]) do s:release() end
+  end
+  return finished
+end
+
+return M

@@ -1,0 +1,174 @@
+--- Where a model's weights come from and go to: safetensors (one file or an index) and GGUF.
+---
+--- A source has `config`, `names()` and `get(name)`: an f32 or bf16 tensor in rows, by the Hugging
+--- Face name. The GGUF names of the Llama family are mapped here, and nowhere else.
+
+local engine = require 'sppo.ffi'
+local ops = require 'sppo.ops'
+local io_files = require 'sppo.files'
+
+local M = {}
+
+-- ---- GGUF ----
+
+local gguf_top = {
+  ['model.embed_tokens.weight'] = 'token_embd.weight',
+  ['model.norm.weight'] = 'output_norm.weight',
+  ['lm_head.weight'] = 'output.weight',
+}
+
+local gguf_layer = {
+  ['input_layernorm.weight'] = 'attn_norm.weight',
+  ['self_attn.q_proj.weight'] = 'attn_q.weight',
+  ['self_attn.k_proj.weight'] = 'attn_k.weight',
+  ['self_attn.v_proj.weight'] = 'attn_v.weight',
+  ['self_attn.o_proj.weight'] = 'attn_output.weight',
+  ['post_attention_layernorm.weight'] = 'ffn_norm.weight',
+  ['mlp.gate_proj.weight'] = 'ffn_gate.weight',
+  ['mlp.up_proj.weight'] = 'ffn_up.weight',
+  ['mlp.down_proj.weight'] = 'ffn_down.weight',
+}
+
+local function gguf_name(name)
+  local layer, rest = name:match('^model%.layers%.(%d+)%.(.+)$')
+  if layer and gguf_layer[rest] then return ('blk.%s.%s'):format(layer, gguf_layer[rest]), rest end
+  return gguf_top[name], name
+end
+
+--- llama.cpp stores the rows of q and k so that rope turns neighbours; ours turns halves.
+local function halves(t, heads)
+  local rows, columns = t:size(1), t:size(2)
+  return t:view(heads, rows / heads / 2, 2, columns):transpose(2, 3):contiguous():view(rows, columns)
+end
+
+--- config.json's values from a GGUF's metadata; nil, text if it is none of our architectures.
+local function gguf_config(g, path)
+  local arch = g:string('general.architecture')
+  if arch ~= 'llama' then
+    return nil, ('%s: architecture \'%s\' is not supported; this version reads llama'):format(path, tostring(arch))
+  end
+  local function need(key)
+    local value = g:number(arch .. '.' .. key)
+    return value or error({ missing = arch .. '.' .. key })
+  end
+  local ok, config = pcall(function()
+    local heads = need('attention.head_count')
+    return {
+      model_type = 'llama',
+      architectures = { 'LlamaForCausalLM' },
+      vocab_size = g:count('tokenizer.ggml.tokens'),
+      hidden_size = need('embedding_length'),
+      intermediate_size = need('feed_forward_length'),
+      num_hidden_layers = need('block_count'),
+      num_attention_heads = heads,
+      num_key_value_heads = g:number(arch .. '.attention.head_count_kv') or heads,
+      rms_norm_eps = tonumber(('%.7g'):format(need('attention.layer_norm_rms_epsilon'))),
+      rope_theta = g:number(arch .. '.rope.freq_base') or 10000,
+      max_position_embeddings = need('context_length'),
+      tie_word_embeddings = not g:has('output.weight'),
+    }
+  end)
+  if ok then return config end
+  if type(config) == 'table' then return nil, ('%s: no metadata key %s'):format(path, config.missing) end
+  return nil, config
+end
+
+--- A GGUF file as a source.
+function M.gguf(path)
+  local g, err = io_files.gguf(path)
+  if not g then return nil, err end
+  local config
+  config, err = gguf_config(g, path)
+  if not config then return nil, err end
+  local source = { config = config, gguf = g, path = path }
+  function source.get(name)
+    local own, rest = gguf_name(name)
+    local t = own and g:tensor(own)
+    if not t then return nil, ('%s: no tensor %s (%s)'):format(path, tostring(own), name) end
+    if rest == 'self_attn.q_proj.weight' then t = halves(t, config.num_attention_heads) end
+    if rest == 'self_attn.k_proj.weight' then t = halves(t, config.num_key_value_heads) end
+    return t
+  end
+  return source
+end
+
+-- ---- safetensors ----
+
+--- A folder's safetensors, single or indexed, as a source; `config` is its config.json.
+function M.folder(path, config)
+  local files = {} -- tensor name -> open file
+  local function add(name)
+    local f, err = io_files.safetensors(path .. '/' .. name)
+    if not f then return nil, err end
+    for _, tensor_name in ipairs(f:names()) do files[tensor_name] = f end
+    return true
+  end
+  local index = path .. '/model.safetensors.index.json'
+  if io_files.exists(index) then
+    local map, err = io_files.json(index)
+    if not map then return nil, err end
+    local seen = {}
+    if type(map.weight_map) ~= 'table' then return nil, index .. ': no weight_map' end
+    for _, shard in pairs(map.weight_map) do
+      if type(shard) ~= 'string' or shard:find('[/\\%z]') or shard:sub(1, 1) == '.' then
+        return nil, ('%s: shard name %q is not a plain file name'):format(index, tostring(shard))
+      end
+      if not seen[shard] then
+        seen[shard] = true
+        local ok
+        ok, err = add(shard)
+        if not ok then return nil, err end
+      end
+    end
+  else
+    local ok, err = add('model.safetensors')
+    if not ok then return nil, err end
+  end
+  local source = { config = config, path = path }
+  function source.get(name)
+    local f = files[name]
+    if not f then return nil, ('%s: no tensor %s'):format(path, name) end
+    return f:tensor(name)
+  end
+  return source
+end
+
+--- Fills a model from a source; raises if a tensor is missing or has another shape.
+---@param model table
+---@param source table
+---@param dtype 'f32'|'bf16'|'q8_0'
+function M.load(model, source, dtype)
+  require('sppo.nn').fill(model, function(name, shape)
+    local t, err = source.get(name)
+    if not t then engine.raise('format', err) end
+    local got = t.shape
+    if table.concat(got, ',') ~= table.concat(shape, ',') then
+      engine.raise('format', ('%s: %s is [%s], the model wants [%s]'):format(source.path, name,
+        table.concat(got, ', '), table.concat(shape, ', ')))
+    end
+    return t.dtype == 'f32' and t or ops.cast(t, 'f32')
+  end, dtype)
+end
+
+--- Writes a model's parameters as safetensors in `dtype`.
+function M.save(model, path, dtype)
+  local nn = require 'sppo.nn'
+  local scope = require 'sppo.scope'
+  local list = {}
+  for _, p in ipairs(nn.parameters(model)) do
+    local t = p.owner[p.key]
+    list[#list + 1] = { name = p.name, dtype = dtype, shape = t.shape, tensor = t }
+  end
+  local w = io_files.safetensors_writer(path, list, { format = 'pt' })
+  for _, entry in ipairs(list) do
+    scope.run(function()
+      local t = entry.tensor
+      if t.layout == 'panels' then t = t:unpack() end
+      if t.dtype ~= dtype then t = t:to('f32'):to(dtype) end
+      w:write(t)
+    end)
+  end
+  w:close()
+end
+
+return M

@@ -1,0 +1,102 @@
+--- Llama-family decoder: Llama 2, SmolLM2, and their kin.
+---
+--- One file, one architecture. Field names are the checkpoint's tensor names, so loading weights is a
+--- walk over this tree; there is no name table. A batch is flat: `n` tokens, and `at` says where each
+--- belongs (sppo.segments).
+
+local nn = require 'sppo.nn'
+local ops = require 'sppo.ops'
+
+---@class sppo.llama.Config       config.json's names
+---@field vocab_size integer
+---@field hidden_size integer
+---@field intermediate_size integer
+---@field num_hidden_layers integer
+---@field num_attention_heads integer
+---@field num_key_value_heads integer
+---@field head_dim? integer           hidden_size / num_attention_heads
+---@field rms_norm_eps number
+---@field rope_theta number
+---@field tie_word_embeddings? boolean
+
+local Attention = nn.class 'llama.Attention'
+
+---@param c sppo.llama.Config
+---@param layer integer  counts from 0
+function Attention:init(c, layer)
+  self.layer, self.heads, self.kv_heads = layer, c.num_attention_heads, c.num_key_value_heads
+  self.head_dim = c.head_dim or c.hidden_size / self.heads
+  self.q_proj = nn.Linear(c.hidden_size, self.heads * self.head_dim)
+  self.k_proj = nn.Linear(c.hidden_size, self.kv_heads * self.head_dim)
+  self.v_proj = nn.Linear(c.hidden_size, self.kv_heads * self.head_dim)
+  self.o_proj = nn.Linear(self.heads * self.head_dim, c.hidden_size)
+  self.rope = { theta = c.rope_theta }
+end
+
+---@param x sppo.Tensor      [n, hidden]
+---@param at sppo.Segments
+function Attention:forward(x, at)
+  local q, k, v = nn.linear(x, self.q_proj, self.k_proj, self.v_proj)
+  q = ops.rope(q:view(-1, self.heads, self.head_dim), at, self.rope)
+  k = ops.rope(k:view(-1, self.kv_heads, self.head_dim), at, self.rope)
+  v = v:view(-1, self.kv_heads, self.head_dim)
+  local y = ops.attention(q, k, v, at, { layer = self.layer })
+  return self.o_proj(y:view(-1, self.heads * self.head_dim))
+end
+
+local Mlp = nn.class 'llama.Mlp'
+
+function Mlp:init(c)
+  self.gate_proj = nn.Linear(c.hidden_size, c.intermediate_size)
+  self.up_proj = nn.Linear(c.hidden_size, c.intermediate_size)
+  self.down_proj = nn.Linear(c.intermediate_size, c.hidden_size)
+end
+
+function Mlp:forward(x)
+  return self.down_proj(ops.swiglu(nn.linear(x, self.gate_proj, self.up_proj)))
+end
+
+local Block = nn.class 'llama.Block'
+
+function Block:init(c, layer)
+  self.input_layernorm = nn.RmsNorm(c.hidden_size, c.rms_norm_eps)
+  self.self_attn = Attention(c, layer)
+  self.post_attention_layernorm = nn.RmsNorm(c.hidden_size, c.rms_norm_eps)
+  self.mlp = Mlp(c)
+end
+
+function Block:forward(x, at)
+  x = x + self.self_attn(self.input_layernorm(x), at)
+  return x + self.mlp(self.post_attention_layernorm(x))
+end
+
+local Llama = nn.class 'llama.Model'
+
+---@param c sppo.llama.Config
+function Llama:init(c)
+  self.config = c
+  self.model = {
+    embed_tokens = nn.Embedding(c.vocab_size, c.hidden_size),
+    layers = nn.list(c.num_hidden_layers, function(i) return Block(c, i - 1) end),
+    norm = nn.RmsNorm(c.hidden_size, c.rms_norm_eps),
+  }
+  self.lm_head = nn.Linear(c.hidden_size, c.vocab_size)
+  if c.tie_word_embeddings then nn.tie(self.lm_head, self.model.embed_tokens) end
+end
+
+--- Hidden states after the last norm, [n, hidden]. The caller applies `lm_head` to the rows it
+--- needs: one a text when sampling, the answers' when training.
+---@param tokens sppo.Tensor      [n] i32
+---@param at sppo.Segments
+---@param options? { recompute: boolean }  keep no layer's intermediate values for backward
+function Llama:forward(tokens, at, options)
+  local m = self.model
+  local x = m.embed_tokens(tokens)
+  for _, layer in ipairs(m.layers) do
+    if options and options.recompute then x = nn.recompute(layer, x, at)
+    else x = layer(x, at) end
+  end
+  return m.norm(x)
+end
+
+return Llama
