@@ -30,23 +30,11 @@ local questions = {
   'Tell me about %s.', 'Why do people like %s?', 'Describe %s to a child.', 'What is special about %s?',
   'Give me a fact about %s.', 'Write a few words on %s.', 'How would you explain %s?',
 }
-local words = list 'river, friend, blue, history, window, music, summer, secret, garden, travel'
-
-local makers = {
-  function() return rules.at_most_words(20) end,
-  function() return rules.at_least_words(40) end,
-  rules.no_commas,
-  rules.one_sentence,
-  rules.ends_with_question,
-  function(i) return rules.mentions(words[1 + i % #words]) end,
-}
-
---- n prompts over some topics, as many of each kind, from the `first` combination on.
+--- n prompts over some topics, as many of each kind, from combination `first` on.
 local function prompts(topics, n, first)
   local out = {}
   for i = first, first + n - 1 do
-    local turn = math.floor(i / #makers)
-    local rule = makers[1 + i % #makers](turn)
+    local rule, turn = rules.mixed(i), math.floor(i / 6)
     local topic = topics[1 + (i * 7 + turn) % #topics]
     local question = questions[1 + (i + turn) % #questions]
     out[#out + 1] = { text = question:format(topic) .. ' ' .. rule.text, kind = rule.kind, rule = rule }

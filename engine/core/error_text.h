@@ -71,7 +71,7 @@
 #define TEXT_HEAD_DIM "%s: head size %lld is not in 1..%d"
 #define TEXT_GROUPS "%s: %lld heads do not share %lld kv heads evenly"
 
-#define TEXT_STEP_NUMBER "%s: setting %d is NaN or infinite"
+#define TEXT_STEP_NUMBER "%s: a setting is NaN or infinite, or becomes so in f32"
 
 /* ---- gradients ---- */
 #define TEXT_LEAF_DTYPE "needs_grad: a parameter is f32, this one is %s"
@@ -172,6 +172,7 @@
 #define TEXT_BPE_VOCAB "tokenizer: %lld tokens, a vocabulary has 1..%d"
 #define TEXT_BPE_VOCAB_TEXT "tokenizer: the tokens have more than %d MiB of text"
 #define TEXT_BPE_LATE "tokenizer: a %s comes too late, order is tokens, merges, finish"
+#define TEXT_BPE_BROKEN "tokenizer: an earlier call has failed"
 #define TEXT_BPE_UNFINISHED "tokenizer: %s before a successful finish"
 #define TEXT_BPE_KIND "tokenizer: token %lld has unknown kind %d"
 #define TEXT_BPE_ID "tokenizer: token id %lld, the vocabulary has %lld"

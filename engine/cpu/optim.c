@@ -4,84 +4,79 @@
 #include "cpu/cpu.h"
 #include "cpu/simd.h"
 
-enum { BLOCK = 16384 };
+enum { BLOCK = 1 << 15 };
 
-typedef struct job {
-    sppo__call *c;
-    int64_t n;
-    double scalar[2];  // computed once a call, in f64 as PyTorch does
-    void (*body)(const struct job *j, int64_t first, int64_t last);
-} job;
+typedef struct work {
+    const float *f, *grad;
+    float *p, *state[2];
+    int64_t count;
+} work;
 
-static void run_block(void *context, int64_t task, int thread) {
-    (void)thread;
-    job *j = context;
-    int64_t first = task * BLOCK, last = first + BLOCK;
-    j->body(j, first, last < j->n ? last : j->n);
+/* Values i .. i + n - 1, n <= VL. */
+static inline vf get(const float *p, int64_t i, int64_t n) {
+    return n == VL ? vload(p + i) : vload_part(p + i, n);
+}
+
+static inline void put(float *p, int64_t i, int64_t n, vf v) {
+    if (n == VL) vstore(p + i, v);
+    else vstore_part(p + i, v, n);
+}
+
+/* The gradient, scaled, with the decay of the weights as a part of it. */
+static inline vf decayed(const work *w, vf p, int64_t i, int64_t n) {
+    vf g = get(w->grad, i, n) * vset(w->f[0]);
+    return w->f[1] != 0 ? g + vset(w->f[1]) * p : g;
+}
+
+/* f: scale, weight decay, -lr, alpha, 1 - alpha, eps. */
+static inline void rmsprop_values(const work *w, int64_t i, int64_t n) {
+    const float *f = w->f;
+    vf p = get(w->p, i, n), g = decayed(w, p, i, n);
+    vf v = get(w->state[0], i, n) * vset(f[3]) + vset(f[4]) * g * g;
+    put(w->state[0], i, n, v);
+    put(w->p, i, n, p + vset(f[2]) * g / (vsqrt(v) + vset(f[5])));
+}
+
+/* f: scale, 1 - lr * weight decay, -lr / (1 - beta1^t), 1 - beta1, beta2, 1 - beta2,
+ * sqrt(1 - beta2^t), eps. */
+static inline void adamw_values(const work *w, int64_t i, int64_t n) {
+    const float *f = w->f;
+    vf g = get(w->grad, i, n) * vset(f[0]), m = get(w->state[0], i, n);
+    m = m + vset(f[3]) * (g - m);
+    vf v = get(w->state[1], i, n) * vset(f[4]) + vset(f[5]) * g * g;
+    put(w->state[0], i, n, m);
+    put(w->state[1], i, n, v);
+    vf p = get(w->p, i, n) * vset(f[1]);
+    put(w->p, i, n, p + vset(f[2]) * m / (vsqrt(v) / vset(f[6]) + vset(f[7])));
+}
+
+/* f: scale, weight decay, -lr. */
+static inline void sgd_values(const work *w, int64_t i, int64_t n) {
+    vf p = get(w->p, i, n);
+    put(w->p, i, n, p + vset(w->f[2]) * decayed(w, p, i, n));
 }
 
 /* Padding of panels is stepped too: its gradient and state are zero, so it stays zero. */
-static sppo_status over(job *j) {
-    j->n = sppo_tensor_bytes(j->c->out[0]) / 4;
-    sppo__parallel((j->n + BLOCK - 1) / BLOCK, run_block, j);
+static sppo_status run(const sppo__call *c, sppo__task fn) {
+    work w = {.f = c->f, .grad = sppo__f32(c->in[0]), .p = sppo__f32(c->out[0]),
+              .count = sppo_tensor_bytes(c->out[0]) / 4};
+    for (int i = 1; i < c->n_out; i++) w.state[i - 1] = sppo__f32(c->out[i]);
+    sppo__parallel((w.count + BLOCK - 1) / BLOCK, fn, &w);
     return SPPO_OK;
 }
 
-static void rmsprop_block(const job *j, int64_t first, int64_t last) {
-    const sppo__call *c = j->c;
-    const float *g = sppo__f32(c->in[0]);
-    float *p = sppo__f32(c->out[0]), *v = sppo__f32(c->out[1]);
-    float lr = c->f[0], alpha = c->f[1], eps = c->f[2], decay = c->f[3], scale = c->f[4];
-    float rest = (float)j->scalar[0];
-    for (int64_t i = first; i < last; i++) {
-        float grad = g[i] * scale;
-        if (decay != 0) grad = grad + decay * p[i];
-        v[i] = v[i] * alpha + rest * grad * grad;
-        p[i] = p[i] - lr * (grad / (sqrtf(v[i]) + eps));
+#define STEP(name)                                                                                 \
+    static void name##_task(void *context, int64_t task, int thread) {                             \
+        const work *w = context;                                                                   \
+        (void)thread;                                                                              \
+        int64_t i = task * BLOCK, end = w->count - i < BLOCK ? w->count : i + BLOCK;               \
+        for (; i + VL <= end; i += VL) name##_values(w, i, VL);                                    \
+        if (i < end) name##_values(w, i, end - i);                                                 \
+    }                                                                                              \
+    sppo_status KERNEL(name)(sppo__call *c) {                                                      \
+        return run(c, name##_task);                                                                \
     }
-}
 
-sppo_status KERNEL(rmsprop)(sppo__call *c) {
-    job j = {.c = c, .scalar = {1 - (double)c->f[1]}, .body = rmsprop_block};
-    return over(&j);
-}
-
-static void adamw_block(const job *j, int64_t first, int64_t last) {
-    const sppo__call *c = j->c;
-    const float *g = sppo__f32(c->in[0]);
-    float *p = sppo__f32(c->out[0]), *m = sppo__f32(c->out[1]), *v = sppo__f32(c->out[2]);
-    float lr = c->f[0], beta2 = c->f[2], eps = c->f[3], decay = c->f[4], scale = c->f[5];
-    float rest1 = (float)(1 - (double)c->f[1]), rest2 = (float)(1 - (double)c->f[2]);
-    float size = (float)j->scalar[0], root = (float)j->scalar[1];
-    float keep = (float)(1 - (double)lr * (double)decay);
-    for (int64_t i = first; i < last; i++) {
-        float grad = g[i] * scale;
-        float x = p[i] * keep;
-        m[i] = m[i] + (grad - m[i]) * rest1;
-        v[i] = v[i] * beta2 + rest2 * grad * grad;
-        p[i] = x - size * (m[i] / (sqrtf(v[i]) / root + eps));
-    }
-}
-
-sppo_status KERNEL(adamw)(sppo__call *c) {
-    double number = (double)c->i[0];
-    double size = (double)c->f[0] / (1 - pow((double)c->f[1], number));
-    job j = {.c = c, .scalar = {size, sqrt(1 - pow((double)c->f[2], number))}, .body = adamw_block};
-    return over(&j);
-}
-
-static void sgd_block(const job *j, int64_t first, int64_t last) {
-    const sppo__call *c = j->c;
-    const float *g = sppo__f32(c->in[0]);
-    float *p = sppo__f32(c->out[0]), lr = c->f[0], decay = c->f[1], scale = c->f[2];
-    for (int64_t i = first; i < last; i++) {
-        float grad = g[i] * scale;
-        if (decay != 0) grad = grad + decay * p[i];
-        p[i] = p[i] - lr * grad;
-    }
-}
-
-sppo_status KERNEL(sgd)(sppo__call *c) {
-    job j = {.c = c, .body = sgd_block};
-    return over(&j);
-}
+STEP(rmsprop)
+STEP(adamw)
+STEP(sgd)

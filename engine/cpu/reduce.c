@@ -78,12 +78,19 @@ sppo_status KERNEL(nonfinite)(sppo__call *c) {
     return SPPO_OK;
 }
 
+/* A run of the same group is summed in f64: these are often the log-probs of a long answer. */
 sppo_status KERNEL(segment_sum)(sppo__call *c) {
     const float *x = sppo__f32(c->in[0]);
     const int32_t *group = sppo__i32(c->in[1]);
     float *y = sppo__f32(c->out[0]);
     memset(y, 0, (size_t)sppo_tensor_bytes(c->out[0]));
-    for (int64_t i = 0; i < c->in[0]->shape[0]; i++) y[group[i]] += x[i];
+    double run = 0;
+    for (int64_t i = 0, n = c->in[0]->shape[0]; i < n; i++) {
+        run += (double)x[i];
+        if (i + 1 < n && group[i + 1] == group[i]) continue;
+        y[group[i]] = (float)((double)y[group[i]] + run);
+        run = 0;
+    }
     return SPPO_OK;
 }
 

@@ -27,19 +27,16 @@ typedef float vf __attribute__((vector_size(64)));
 typedef int32_t vi __attribute__((vector_size(64)));
 typedef uint16_t vu16 __attribute__((vector_size(32)));
 typedef uint32_t vu32 __attribute__((vector_size(64)));
-typedef int8_t vi8 __attribute__((vector_size(16)));
 #elif defined(__AVX2__)
 typedef float vf __attribute__((vector_size(32)));
 typedef int32_t vi __attribute__((vector_size(32)));
 typedef uint16_t vu16 __attribute__((vector_size(16)));
 typedef uint32_t vu32 __attribute__((vector_size(32)));
-typedef int8_t vi8 __attribute__((vector_size(8)));
 #else
 typedef float vf __attribute__((vector_size(16)));
 typedef int32_t vi __attribute__((vector_size(16)));
 typedef uint16_t vu16 __attribute__((vector_size(8)));
 typedef uint32_t vu32 __attribute__((vector_size(16)));
-typedef int8_t vi8 __attribute__((vector_size(4)));
 #endif
 
 /* For bodies that must be compiled anew for each constant they are called with. */
@@ -120,9 +117,13 @@ static inline vf vload_bf16(const uint16_t *p) {
 
 /* VL bytes as f32. */
 static inline vf vload_i8(const int8_t *p) {
-    vi8 b;
-    memcpy(&b, p, sizeof b);
-    return __builtin_convertvector(__builtin_convertvector(b, vi), vf);
+#if defined(__AVX512F__)
+    return (vf)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)));
+#elif defined(__AVX2__)
+    return (vf)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)));
+#else
+    return (vf){(float)p[0], (float)p[1], (float)p[2], (float)p[3]};
+#endif
 }
 
 /* dst[j * ldd + i] = src[i * lds + j] for i, j < 4. */

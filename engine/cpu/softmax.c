@@ -54,8 +54,8 @@ static void softmax_row(sppo__call *c, int64_t r, int64_t D) {
 static void log_softmax_row(sppo__call *c, int64_t r, int64_t D) {
     const float *x = sppo__f32(c->in[0]) + r * D;
     float *y = sppo__f32(c->out[0]) + r * D;
-    float m = row_maximum(x, D), lse = m + logf(exp_row(y, x, m, D));
-    for (int64_t i = 0; i < D; i++) y[i] = x[i] - lse;
+    float m = row_maximum(x, D), rest = logf(exp_row(y, x, m, D));
+    for (int64_t i = 0; i < D; i++) y[i] = x[i] - m - rest;
 }
 
 /* dx += y (dy - sum(dy y)) */

@@ -85,6 +85,8 @@ int sppo__embedded_searcher(lua_State *L) {
         if (!sppo__embedded_push(L, name, true)) continue;
         size_t length;
         const char *text = lua_tolstring(L, -1, &length);
+        if (length > 0 && text[0] == LUA_SIGNATURE[0])
+            return luaL_error(L, "%s: is bytecode, only text is loaded", lua_tostring(L, -2) + 1);
         if (luaL_loadbufferx(L, text, length, lua_tostring(L, -2), "t")) return lua_error(L);
         return 1;
     }

@@ -188,8 +188,7 @@ static int encode(lua_State *L) {
     e.out = sppo__buffer_push(L);
     sppo__frame outer = {0};
     encode_value(&e, 1, &outer);
-    lua_pushlstring(L, e.out->data, e.out->size);
-    return 1;
+    return sppo__buffer_return(L, e.out);
 }
 
 /* ---- decoding ---- */

@@ -132,8 +132,7 @@ static int pack(lua_State *L) {
     msgpack_packer_init(&p, &o, add);
     sppo__frame outer = {0};
     pack_value(L, &p, 1, &outer);
-    lua_pushlstring(L, o.buffer->data, o.buffer->size);
-    return 1;
+    return sppo__buffer_return(L, o.buffer);
 }
 
 /* ---- lists of numbers ---- */

@@ -16,6 +16,13 @@ static int buffer_free(lua_State *L) {
     return 0;
 }
 
+int sppo__buffer_return(lua_State *L, sppo__buffer *b) {
+    lua_pushlstring(L, b->data, b->size);
+    free(b->data);  // now, not when the collector comes
+    *b = (sppo__buffer){0};
+    return 1;
+}
+
 sppo__buffer *sppo__buffer_push(lua_State *L) {
     sppo__buffer *b = lua_newuserdata(L, sizeof *b);
     *b = (sppo__buffer){0};
@@ -151,7 +158,8 @@ const sppo__key *sppo__table_keys(lua_State *L, int t, const char *who, const sp
         if (lua_type(L, -2) == LUA_TSTRING) k->text = lua_tolstring(L, -2, &k->length);
         else if (lua_type(L, -2) == LUA_TNUMBER) k->number = lua_tonumber(L, -2);
         else {
-            luaL_error(L, TEXT_LUA_KEY, who, luaL_typename(L, -2), sppo__frame_text(L, f));
+            const char *type = luaL_typename(L, -2);
+            luaL_error(L, TEXT_LUA_KEY, who, type, sppo__frame_text(L, f));
             return NULL;
         }
     }

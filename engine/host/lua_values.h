@@ -21,6 +21,9 @@ typedef struct sppo__buffer {
 sppo__buffer *sppo__buffer_push(lua_State *L);
 void sppo__buffer_add(lua_State *L, sppo__buffer *b, const void *bytes, size_t size);
 
+/* For a lua_CFunction to end with: pushes the content as a string and empties the buffer. */
+int sppo__buffer_return(lua_State *L, sppo__buffer *b);
+
 /* ---- where in a value: a chain of keys on the C stack ---- */
 
 typedef struct sppo__key {
@@ -35,7 +38,8 @@ typedef struct sppo__frame {
     int depth;  // tables around the value
 } sppo__frame;
 
-/* Pushes " at .rows[3]" (the last six keys), "" for the outermost value; borrowed while it is on the stack. */
+/* Pushes " at .rows[3]" (the last six keys), "" for the outermost value; borrowed while it is on
+ * the stack. */
 const char *sppo__frame_text(lua_State *L, const sppo__frame *f);
 
 /* ---- tables ---- */

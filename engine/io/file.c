@@ -151,7 +151,7 @@ sppo_status sppo_file_append(const char *path, const void *data, int64_t bytes, 
     sppo_status st = fstat(fd, &s) ? sppo__fail_os(path, "stat") : SPPO_OK;
     if (!st) {
         st = sppo__write_all(fd, path, data, bytes);
-        // The write has failed already; if the old length cannot be had back, that is the lesser news.
+        // If the old length cannot be had back either, the failed write is still the news.
         if (st && S_ISREG(s.st_mode) && ftruncate(fd, s.st_size)) (void)0;
     }
     if (!st && sync) st = sppo__sync(fd, path);

@@ -184,12 +184,13 @@ static sppo_status sort_kind(sppo_bpe *b, sppo_token_kind kind, sppo__word **out
 
 /* The tokens are complete: every id has one. Sorts them for lookups. */
 static sppo_status sort_tokens(sppo_bpe *b) {
+    if (b->broken) return sppo__fail(SPPO_ERR_STATE, TEXT_BPE_BROKEN);
     if (b->sorted) return SPPO_OK;
     for (int64_t i = 0; i < b->vocab; i++) {
         if (b->token[i].offset < 0)
             return sppo__fail(SPPO_ERR_FORMAT, TEXT_BPE_HOLE, (long long)i, (long long)b->vocab);
     }
-    b->sorted = true;  // even on failure: it is of no more use then
+    b->sorted = b->broken = true;
     sppo_status st = sort_kind(b, SPPO_TOKEN_NORMAL, &b->normal, b->normals);
     if (!st) st = sort_kind(b, SPPO_TOKEN_SPECIAL, &b->special, b->specials);
     if (!st) st = sort_kind(b, SPPO_TOKEN_ADDED, &b->added, b->addeds);
@@ -198,6 +199,7 @@ static sppo_status sort_tokens(sppo_bpe *b) {
         if (b->normal[i].length == 1)
             b->byte_id[(uint8_t)b->normal[i].bytes[0]] = b->normal[i].id;
     }
+    b->broken = false;
     return SPPO_OK;
 }
 
@@ -248,8 +250,7 @@ sppo_status sppo_bpe_finish(sppo_bpe *b) {
     if (b->finished) return sppo__fail(SPPO_ERR_STATE, TEXT_BPE_LATE, "second finish");
     sppo_status st = sort_tokens(b);
     if (st) return st;
-    if (!b->normal || !b->special || !b->added)
-        return sppo__fail(SPPO_ERR_STATE, TEXT_BPE_UNFINISHED, "finish");
+    b->broken = true;
     b->by_rank = malloc((size_t)(b->merges + 1) * sizeof *b->by_rank);
     b->start = calloc((size_t)b->vocab + 1, sizeof *b->start);
     if (!b->by_rank || !b->start) return sppo__fail(SPPO_ERR_MEMORY, TEXT_BPE_MEMORY);
@@ -262,6 +263,7 @@ sppo_status sppo_bpe_finish(sppo_bpe *b) {
         b->start[m->left + 1]++;
     }
     for (int64_t i = 0; i < b->vocab; i++) b->start[i + 1] += b->start[i];
+    b->broken = false;
     b->finished = true;
     return SPPO_OK;
 }

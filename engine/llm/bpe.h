@@ -64,6 +64,7 @@ struct sppo_bpe {
     sppo__split *split;
     bool whole_words, nfc;
     bool sorted, finished;
+    bool broken;  // sorting or finishing failed
 
     int64_t vocab;
     sppo__token *token;  // [vocab]

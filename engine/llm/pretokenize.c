@@ -62,7 +62,8 @@ sppo_status sppo__split_new(sppo__split **out, const char *pattern) {
         sppo__split_free(s);
         return sppo__fail(SPPO_ERR_MEMORY, TEXT_BPE_MEMORY);
     }
-    pcre2_set_match_limit(s->limits, 1 << 20);
+    // A repeated group counts a step for each turn; no word takes more than a few for each byte.
+    pcre2_set_match_limit(s->limits, 4 * SPPO_BPE_TEXT);
     pcre2_set_heap_limit(s->limits, 64 << 10);  // KiB
     // Where machine code cannot be made, pcre2_match interprets: slower, the same words.
     (void)pcre2_jit_compile(s->code, PCRE2_JIT_COMPLETE);

@@ -19,7 +19,7 @@ sppo_status sppo_take_rows(sppo_tensor **out, sppo_tensor *x, sppo_tensor *index
         st = sppo__fail(SPPO_ERR_SHAPE, TEXT_WANT_NDIM, "take_rows", "index",
                         sppo__shape_text(index), 1);
     if (!st && x->ndim < 1)
-        st = sppo__fail(SPPO_ERR_SHAPE, TEXT_WANT_NDIM, "take_rows", "x", sppo__shape_text(x), 1);
+        st = sppo__fail(SPPO_ERR_SHAPE, TEXT_LEAST_NDIM, "take_rows", "x", sppo__shape_text(x), 1);
     if (!st) st = sppo__check_index(&c, 1, "index", x->shape[0]);
     for (int i = 0; i < x->ndim; i++) shape[i] = i ? x->shape[i] : index->shape[0];
     if (!st) st = sppo__out(&c, 0, SPPO_DTYPE_F32, x->ndim, shape);

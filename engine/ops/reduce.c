@@ -48,7 +48,9 @@ static sppo_status measure(sppo__op op, const sppo_tensor *x, double *result) {
     // The kernel only reads; calls have no const inputs.
     sppo__call c = {.op = op, .in = {(sppo_tensor *)(uintptr_t)x}, .n_in = 1, .result = result};
     *result = 0;
+    int recording = sppo_grad_enable(0);
     sppo_status st = sppo__begin(&c);
+    sppo_grad_enable(recording);
     if (!st && x->dtype != SPPO_DTYPE_F32)
         st = sppo__fail(SPPO_ERR_DTYPE, TEXT_WANT_DTYPE, sppo__op_name(op), "x",
                         sppo__dtype_name(x->dtype), "f32");

@@ -4,6 +4,7 @@
 local check = require 'sppo.check'
 local engine = require 'sppo.ffi'
 local files = require 'sppo.files'
+local host = require 'sppo.host'
 local json = require 'sppo.json'
 local nn = require 'sppo.nn'
 local tokenizer = require 'sppo.tokenizer'
@@ -40,10 +41,16 @@ function M.find(name)
   return nil, text
 end
 
-local required = { 'vocab_size', 'hidden_size', 'intermediate_size', 'num_hidden_layers', 'num_attention_heads' }
+--- Sizes that must be there, and the most of each that is read.
+local required = {
+  { 'vocab_size', 2^24 }, { 'hidden_size', 2^20 }, { 'intermediate_size', 2^24 }, { 'num_hidden_layers', 4096 },
+  { 'num_attention_heads', 4096 },
+}
 
---- Checks a config before anything is allocated from its numbers; fills what may be left out.
-local function check_config(config, path)
+--- Checks a config before anything is allocated from its numbers; a copy with what may be left out.
+local function check_config(given, path)
+  local config = {}
+  for key, value in pairs(given) do config[key] = value end
   local function bad(...)
     local text = path .. ': ' .. (...):format(select(2, ...))
     engine.kind('format', text)
@@ -55,8 +62,8 @@ local function check_config(config, path)
     return bad('%s', check.unknown('model_type', config.model_type, known))
   end
   config.num_key_value_heads = config.num_key_value_heads or config.num_attention_heads
-  for _, key in ipairs(required) do
-    local text = check.number_text(key, config[key], 'integer', 1, 2^24)
+  for _, size in ipairs(required) do
+    local text = check.number_text(size[1], config[size[1]], 'integer', 1, size[2])
     if text then return bad('%s', text) end
   end
   local heads, kv = config.num_attention_heads, config.num_key_value_heads
@@ -92,8 +99,8 @@ local function parameter_bytes(model, dtype)
   return total
 end
 
-local function check_memory(path, bytes, dtype)
-  local total = require('sppo.host').total_memory()
+local function check_memory(model, path, dtype)
+  local bytes, total = parameter_bytes(model, dtype), host.total_memory()
   if bytes > total * 0.9 then
     engine.raise('memory', ('%s: its weights take %.1f GiB in %s, this machine has %.1f GiB; %s'):format(path,
       bytes / 2^30, dtype, total / 2^30, dtype == 'f32' and 'set policy.dtype = \'bf16\'' or
@@ -119,10 +126,10 @@ end
 
 --- Opens a model; nil, err if the files are missing or wrong.
 ---@param name string                    path, or name under home()/models
----@param options? { dtype: string, tokenizer_only: boolean }
+---@param options? { dtype: string, values: string, tokenizer_only: boolean }  values: as nn.fill has it
 ---@return sppo.Model?
 function M.open(name, options)
-  options = check.options('model.open', options, { 'dtype', 'tokenizer_only' })
+  options = check.options('model.open', options, { 'dtype', 'values', 'tokenizer_only' })
   local dtype = options.dtype or 'f32'
   local path, err = M.find(name)
   if not path then return nil, err end
@@ -142,9 +149,9 @@ function M.open(name, options)
   if options.tokenizer_only then return model end
 
   model.net = require(architectures[config.model_type])(config)
-  check_memory(path, parameter_bytes(model.net, dtype), dtype)
+  check_memory(model.net, path, dtype)
   local ok
-  ok, err = pcall(weights.load, model.net, source, dtype)
+  ok, err = pcall(weights.load, model.net, source, dtype, options.values)
   if not ok then
     if engine.kind_of(err) == 'memory' then error(err, 0) end
     return nil, err
@@ -155,20 +162,21 @@ end
 --- A random model of a config, for tests and recipes/tiny.lua.
 ---@param config table
 ---@param seed integer
----@param options? { dtype: string, deviation: number }
+---@param options? { dtype: string, values: string, deviation: number }
 function M.random(config, seed, options)
-  options = check.options('model.random', options, { 'dtype', 'deviation' })
+  options = check.options('model.random', options, { 'dtype', 'values', 'deviation' })
   local checked, err = check_config(config, 'model.random')
   if not checked then engine.raise('argument', err, 2) end
-  local net = require(architectures[config.model_type])(config)
+  local net = require(architectures[checked.model_type])(checked)
+  check_memory(net, 'model.random', options.dtype or 'f32')
   local number = 0
   nn.fill(net, function(_, shape)
     number = number + 1
     local t = require('sppo.tensor').zeros(shape)
     if #shape == 1 then return t + 1 end
     return t:normal_(0, options.deviation or 0.05, seed * 1000 + number)
-  end, options.dtype or 'f32')
-  return { config = config, net = net, path = 'random', dtype = options.dtype or 'f32' }
+  end, options.dtype or 'f32', options.values)
+  return { config = checked, net = net, path = 'random', dtype = options.dtype or 'f32' }
 end
 
 --- Drops the weights now.

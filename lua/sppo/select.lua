@@ -43,4 +43,15 @@ function M.all(answers, wins)
   return order
 end
 
+local sum = require('ffi').new('float[1]')
+
+--- Sum of the first n log-probs in f32, in order: the bits that training's segment_sum gives.
+---@param logprobs number[]
+---@param n integer
+function M.sum_f32(logprobs, n)
+  sum[0] = 0
+  for i = 1, n do sum[0] = sum[0] + logprobs[i] end
+  return tonumber(sum[0])
+end
+
 return M

@@ -1,5 +1,5 @@
 --- A tokenizer's files in a model folder: tokenizer.json and what stands beside it, to plain data
---- and back. lua/sppo/tokenizer.lua makes the tokenizer; what the engine checks is not checked here.
+--- and back. lua/sppo/tokenizer.lua makes the tokenizer; what the engine checks is left to it.
 
 local engine = require 'sppo.ffi'
 local files = require 'sppo.files'
@@ -13,7 +13,8 @@ local QWEN2 = [[(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|]] .
   [[ ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+]]
 
 local function byte_level(use_regex)
-  return { type = 'ByteLevel', add_prefix_space = false, trim_offsets = true, use_regex = use_regex }
+  return { type = 'ByteLevel', add_prefix_space = false, trim_offsets = true,
+    use_regex = use_regex }
 end
 
 local function sequence(first, use_regex)

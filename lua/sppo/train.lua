@@ -5,6 +5,7 @@
 
 local engine = require 'sppo.ffi'
 local files = require 'sppo.files'
+local host = require 'sppo.host'
 local json = require 'sppo.json'
 local losses = require 'sppo.losses'
 local nn = require 'sppo.nn'
@@ -145,6 +146,24 @@ local function restore(run, path)
   return note
 end
 
+--- Raises if what training keeps for each parameter (value, gradient, optimizer's state) can't fit into
+--- this machine's memory, or a checkpoint and the new weights onto the disk.
+local function check_room(run)
+  local parameters, states = 0, #run.optimizer.states
+  for _, p in ipairs(run.parameters) do parameters = parameters + p.owner[p.key]:count() end
+  local total, need = host.total_memory(), 4 * parameters * (2 + states)
+  if need > total * 0.95 then
+    engine.raise('memory', ('train: %d parameters with gradients and %s\'s state take %.1f GiB, this machine has %.1f GiB; set train.optimizer = \'sgd\' or take a smaller model'):format(
+      parameters, run.options.optimizer, need / 2^30, total / 2^30))
+  end
+  local folder = run.checkpoint:match('^(.*)/') or '.'
+  local free, wanted = files.disk_free(folder), 4 * parameters * (2 + states)
+  if wanted > free then
+    engine.raise('io', ('%s: a checkpoint and the new weights take %.1f GiB, the disk has %.1f GiB free; make room or set out=DIR on another disk'):format(
+      folder, wanted / 2^30, free / 2^30))
+  end
+end
+
 --- Trains `model` (f32) in place.
 ---@param model sppo.Model
 ---@param groups table[]   { prompt, answers = { { tokens, win, logprob } }, pair }
@@ -158,6 +177,7 @@ function M.run(model, groups, options, run)
   run.loss = type(options.loss) == 'function' and options.loss or losses[options.loss]
   run.optimizer = optim.new(options.optimizer, options.optimizer_options)
   run.parameters = nn.parameters(model.net)
+  check_room(run)
   for _, p in ipairs(run.parameters) do p.owner[p.key]:requires_grad_() end
   run.state = optim.state(run.optimizer, run.parameters)
 

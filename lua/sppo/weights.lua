@@ -137,7 +137,8 @@ end
 ---@param model table
 ---@param source table
 ---@param dtype 'f32'|'bf16'|'q8_0'
-function M.load(model, source, dtype)
+---@param values? 'f32'|'bf16'  as nn.fill has it
+function M.load(model, source, dtype, values)
   require('sppo.nn').fill(model, function(name, shape)
     local t, err = source.get(name)
     if not t then engine.raise('format', err) end
@@ -147,7 +148,7 @@ function M.load(model, source, dtype)
         table.concat(got, ', '), table.concat(shape, ', ')))
     end
     return t.dtype == 'f32' and t or ops.cast(t, 'f32')
-  end, dtype)
+  end, dtype, values)
 end
 
 --- Writes a model's parameters as safetensors in `dtype`.

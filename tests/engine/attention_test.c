@@ -443,7 +443,8 @@ static void test_backward_same_for_any_threads(void **unused) {
     OK(sppo_threads_set(1));
 }
 
-/* The tape's rule: d sum(dout * attention(q, k, v)) by sppo_backward, k without a gradient. */
+/* The tape's rule: d sum(dout * attention(q, k, v)) by sppo_backward, k without a gradient. Only the
+ * tape keeps q, k and v. */
 static void test_tape(void **unused) {
     (void)unused;
     problem p = {&trees[2], tokens_of(&trees[2]), 4, 2, 8, 1 / sqrt(8.0), true};
@@ -455,7 +456,13 @@ static void test_tape(void **unused) {
     sppo_segments *at = segments_of(p.t);
     OK(sppo_tensor_set_needs_grad(t[0], 1));
     OK(sppo_tensor_set_needs_grad(t[2], 1));
-    out = attend(t[0], t[1], t[2], at, 0, true);
+    sppo_tensor *one = random_tensor(p.n, p.heads, p.D, 0), *q, *v;
+    for (int64_t i = 0; i < sppo_tensor_count(one); i++) sppo__f32(one)[i] = 1;
+    OK(sppo_mul(&q, t[0], one));
+    OK(sppo_mul(&v, t[2], t[2]));
+    for (int64_t i = 0; i < sppo_tensor_count(v); i++) x[2][i] *= x[2][i];
+    out = attend(q, t[1], v, at, 0, true);
+    release((sppo_tensor *[]){q, v}, 2);
     REFUSES(sppo_segments_reset(at), SPPO_ERR_STATE,
             "segments_reset: recorded ops still need these segments");
     OK(sppo_mul(&product, out, t[5]));
@@ -464,11 +471,13 @@ static void test_tape(void **unused) {
     reference(&p, x[0], x[1], x[2], x[3], x[5], x[6], x[7], x[8]);
     assert_near(sppo_tensor_grad(t[0]), x[6], 2e-5);
     assert_null(sppo_tensor_grad(t[1]));
+    for (int64_t i = 0; i < sppo_tensor_count(t[2]); i++)
+        x[8][i] *= 2 * (double)sppo__f32(t[2])[i];
     assert_near(sppo_tensor_grad(t[2]), x[8], 2e-5);
     OK(sppo_segments_reset(at));
     for (int i = 0; i < 9; i++) free(x[i]);
     release(t, 9);
-    release((sppo_tensor *[]){out, product, loss}, 3);
+    release((sppo_tensor *[]){one, out, product, loss}, 4);
     sppo_segments_release(at);
 }
 

@@ -281,8 +281,8 @@ static void metadata_errors(void **state) {
     put_uint(&b, 1ull << 61, 8);
     refuse(&b, "2305843009213693952 array elements cannot be in the 0 bytes left (at byte 41)");
     put_header(&b, 0, 1), put_key(&b, "k", STRING), put_uint(&b, UINT64_MAX, 8);
-    refuse(&b, "tiny.gguf: a string of 18446744073709551615 bytes cannot be in the 0 bytes left (at "
-               "byte 37)");
+    refuse(&b, "tiny.gguf: a string of 18446744073709551615 bytes cannot be in the 0 bytes left "
+               "(at byte 37)");
     put_header(&b, 0, 1), put_key(&b, "a\nb", U8), put_uint(&b, 0, 8);
     refuse(&b, "tiny.gguf: a key is 'a\\x0ab'; names have 1..65535 bytes and no control "
                "characters (at byte 24)");
@@ -355,12 +355,32 @@ static void files(void **state) {
     assert_fails(sppo_gguf_open(&g, test_folder), SPPO_ERR_IO, ": is a folder, a file is wanted");
 }
 
+/* Files that tools/golden/fuzz_seeds.py wrote from the format's description. */
+static void other_writer(void **state) {
+    (void)state;
+    sppo_gguf *g;
+    sppo_tensor *t;
+    double number;
+    assert_ok(sppo_gguf_open(&g, SOURCE_DIR "/tests/fuzz/seeds/gguf/tiny.gguf"));
+    assert_int_equal(sppo_gguf_key_count(g), 6);
+    assert_int_equal(sppo_gguf_tensor_count(g), 7);
+    assert_ok(sppo_gguf_number(g, sppo_gguf_key_find(g, "llama.rope.freq_base"), &number));
+    assert_true(number == 100000);
+    assert_ok(sppo_gguf_tensor(&t, g, "t3"));
+    assert_int_equal(sppo_tensor_size(t, 0), 32);
+    sppo_tensor_release(t);
+    sppo_gguf_close(g);
+    assert_ok(sppo_gguf_open(&g, SOURCE_DIR "/tests/fuzz/seeds/gguf/v2.gguf"));
+    sppo_gguf_close(g);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(metadata),        cmocka_unit_test(tensors),
         cmocka_unit_test(truncations),     cmocka_unit_test(mutations),
         cmocka_unit_test(header_errors),   cmocka_unit_test(metadata_errors),
         cmocka_unit_test(tensor_errors),   cmocka_unit_test(files),
+        cmocka_unit_test(other_writer),
     };
     return cmocka_run_group_tests(tests, enter_folder, leave_folder);
 }

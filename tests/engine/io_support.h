@@ -66,11 +66,11 @@ static inline int leave_folder(void **state) {
     return sppo_folder_remove(test_folder) ? -1 : 0;
 }
 
-/* A path in it; good until three more calls. */
+/* A path in it; good until 31 more calls. */
 static inline const char *in_folder(const char *name) {
-    static char ring[4][256];
+    static char ring[32][256];
     static int turn;
-    char *path = ring[turn++ & 3];
+    char *path = ring[turn++ & 31];
     snprintf(path, sizeof ring[0], "%s/%s", test_folder, name);
     return path;
 }

@@ -151,11 +151,11 @@ static void errors(void **state) {
     refuse("{\"a\":{\"dtype\":\"F32\",\"shape\":[7],\"data_offsets\":[28,0]}}", 28,
            "x: tensor 'a' does not lie inside the file of ");
     refuse("{\"a\":{\"dtype\":\"F32\",\"shape\":[6],\"data_offsets\":[0,28]}}", 28,
-           "x: tensor 'a' of F32 [6] takes 24 bytes, its place has 28 (at byte 66)");
+           "x: tensor 'a' of F32 [6] takes 24 bytes, its place has 28 (at byte 63)");
     refuse("{\"a\":{\"dtype\":\"F32\",\"shape\":[6],\"data_offsets\":[0,24]}}", 28,
-           "x: bytes 90..94 belong to no tensor (at byte 90)");
+           "x: bytes 87..91 belong to no tensor (at byte 87)");
     refuse("{\"a\":{\"dtype\":\"F32\",\"shape\":[6],\"data_offsets\":[4,28]}}", 28,
-           "x: bytes 66..70 belong to no tensor (at byte 66)");
+           "x: bytes 63..67 belong to no tensor (at byte 63)");
     refuse("{\"a\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16]},"
            "\"b\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[12,28]}}",
            28, "x: tensors 'a' and 'b' overlap (at byte ");
@@ -295,11 +295,31 @@ static void full_disk(void **state) {
     sppo_tensor_release(t);
 }
 
+/* A file of the safetensors package. */
+static void other_writer(void **state) {
+    (void)state;
+    sppo_safetensors *s;
+    sppo_tensor *t;
+    assert_ok(sppo_safetensors_open(&s, SOURCE_DIR "/tests/golden/tiny_llama.safetensors"));
+    assert_true(sppo_safetensors_count(s) > 10);
+    for (int64_t i = 0; i < sppo_safetensors_count(s); i++) {
+        int64_t bad = 0;
+        assert_ok(sppo_safetensors_tensor(&t, s, sppo_safetensors_name(s, i)));
+        assert_int_equal(sppo_tensor_dtype(t), SPPO_DTYPE_F32);
+        const float *x = sppo_tensor_data(t);
+        for (int64_t k = 0; k < sppo_tensor_count(t); k++) bad += !(x[k] > -100 && x[k] < 100);
+        assert_int_equal(bad, 0);
+        sppo_tensor_release(t);
+    }
+    sppo_safetensors_close(s);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads),         cmocka_unit_test(truncations), cmocka_unit_test(mutations),
-        cmocka_unit_test(errors),        cmocka_unit_test(writes),      cmocka_unit_test(unfinished),
-        cmocka_unit_test(costly_header), cmocka_unit_test(full_disk),
+        cmocka_unit_test(errors),        cmocka_unit_test(writes),
+        cmocka_unit_test(unfinished),    cmocka_unit_test(costly_header),
+        cmocka_unit_test(full_disk),     cmocka_unit_test(other_writer),
     };
     return cmocka_run_group_tests(tests, enter_folder, leave_folder);
 }

@@ -40,7 +40,8 @@ def gguf_seeds():
         key('general.architecture', 8, text('llama')),
         key('llama.block_count', 4, struct.pack('<I', 2)),
         key('llama.rope.freq_base', 6, struct.pack('<f', 1e5)),
-        key('tokenizer.ggml.tokens', 9, struct.pack('<IQ', 8, 3) + text('a') + text('b') + text('ab')),
+        key('tokenizer.ggml.tokens', 9,
+            struct.pack('<IQ', 8, 3) + text('a') + text('b') + text('ab')),
         key('tokenizer.ggml.token_type', 9, struct.pack('<IQ3i', 5, 3, 1, 1, 1)),
         key('tokenizer.ggml.add_bos_token', 7, b'\0'),
     ]
@@ -97,10 +98,12 @@ def record_seeds():
 
 
 def value_seeds():
-    write('lua_values', 'map.msgpack', b'\x83\xa1a\x01\xa1b\x92\xc0\xc3\xa1c\xcb' + struct.pack('>d', 0.1))
+    write('lua_values', 'map.msgpack',
+          b'\x83\xa1a\x01\xa1b\x92\xc0\xc3\xa1c\xcb' + struct.pack('>d', 0.1))
     write('lua_values', 'ext.msgpack', b'\x92\xd7\x01' + struct.pack('<2f', 1, -2.5) +
           b'\xd6\x02' + struct.pack('<i', -7))
-    write('lua_values', 'long.msgpack', b'\xdc\x00\x02\xd9\x03abc\xdf\0\0\0\x01\xcd\x01\x00\xd1\xff\x00')
+    write('lua_values', 'long.msgpack',
+          b'\xdc\x00\x02\xd9\x03abc\xdf\0\0\0\x01\xcd\x01\x00\xd1\xff\x00')
     write('lua_values', 'small.json', b'{"a":[1,2.5e-3,true,null,"\\u00e9\\n"],"b":{"c":{}}}')
     write('lua_values', 'number.json', b'-12.5')
 

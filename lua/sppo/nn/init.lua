@@ -129,14 +129,16 @@ end
 --- `dtype` (vectors stay f32).
 ---@param fill fun(name: string, shape: integer[]): sppo.Tensor
 ---@param dtype 'f32'|'bf16'|'q8_0'
-function M.fill(model, fill, dtype)
+---@param values? 'f32'|'bf16'  what the values are rounded to first: a policy kept in bf16 is trained in f32
+function M.fill(model, fill, dtype, values)
   for _, p in ipairs(M.parameters(model)) do
     local declared = p.owner[p.key]
     p.owner[p.key] = scope.keep(scope.run(function()
-      local values = fill(p.name, declared.shape)
-      if declared.layout == 'panels' then return ops.pack(values, dtype) end
-      if #declared.shape > 1 and dtype == 'bf16' then return ops.cast(values, 'bf16') end
-      return values
+      local t = fill(p.name, declared.shape)
+      local matrix = #declared.shape > 1
+      if matrix and values == 'bf16' then t = ops.cast(ops.cast(t, 'bf16'), 'f32') end
+      if declared.layout == 'panels' then return ops.pack(t, dtype) end
+      return matrix and dtype == 'bf16' and ops.cast(t, 'bf16') or t
     end))
   end
   M.bind(model)

@@ -60,6 +60,22 @@ function M.mentions(word)
   end)
 end
 
+local mentioned = { 'river', 'friend', 'blue', 'history', 'window', 'music', 'summer', 'secret', 'garden', 'travel' }
+
+local mix = {
+  function() return M.at_most_words(20) end,
+  function() return M.at_least_words(40) end,
+  M.no_commas,
+  M.one_sentence,
+  M.ends_with_question,
+  function(turn) return M.mentions(mentioned[1 + turn % #mentioned]) end,
+}
+
+--- Six kinds in turn that pull both ways, so that no one habit (short answers, say) wins.
+---@param i integer  counts from 0
+---@return sppo.Rule
+function M.mixed(i) return mix[1 + i % #mix](math.floor(i / #mix)) end
+
 --- Whether an answer obeys: an empty one, or one that was cut off, never does.
 ---@param prompt { rule: sppo.Rule }
 ---@param answer string

@@ -2,7 +2,7 @@
 ---
 --- A stage's key hashes its inputs. A stage whose key stands in the manifest is skipped; one whose key
 --- changed is done again, and all after it. metrics.jsonl is cut back to where the last finished stage
---- (or checkpoint) left it, so that a killed run ends with the same bytes.
+--- left it (a checkpoint holds what came after that), so that a killed run ends with the same bytes.
 
 local engine = require 'sppo.ffi'
 local files = require 'sppo.files'
@@ -22,11 +22,16 @@ function M.open(path)
   local lock, err = files.lock(path .. '/LOCK')
   if not lock then engine.raise('state', err) end
   local folder = setmetatable({ path = path, lock = lock, stages = {}, finished = {} }, Folder)
-  files.recover(path .. '/manifest.json')
+  for _, name in ipairs { 'manifest.json', 'recipe.lua', 'recipe.resolved.json' } do
+    files.recover(path .. '/' .. name)
+  end
   if files.exists(path .. '/manifest.json') then
     local manifest
     manifest, err = files.json(path .. '/manifest.json')
     if not manifest then engine.raise('format', err) end
+    if type(manifest) ~= 'table' or type(manifest.stages) ~= 'table' then
+      engine.raise('format', path .. '/manifest.json: has no list of stages')
+    end
     folder.stages = manifest.stages
   end
   return folder
@@ -38,7 +43,8 @@ function Folder:close() self.lock:close() end
 function Folder:file(name) return self.path .. '/' .. name end
 
 function Folder:save()
-  files.write(self:file('manifest.json'), json.encode({ format = 1, stages = json.array(self.stages) }, { indent = true }) .. '\n')
+  local manifest = { format = 1, stages = json.array(self.stages) }
+  files.write(self:file('manifest.json'), json.encode(manifest, { indent = true }) .. '\n')
 end
 
 --- Hash of a stage's inputs and of the stage before it.
@@ -55,6 +61,10 @@ end
 
 --- Adds a line to metrics.jsonl.
 function Folder:metrics(values) files.append(self:file('metrics.jsonl'), json.encode(values) .. '\n', false) end
+
+--- What was added to metrics.jsonl since it had `bytes`, and adding such a text.
+function Folder:metrics_since(bytes) return (files.read(self:file('metrics.jsonl')) or ''):sub(bytes + 1) end
+function Folder:metrics_text(text) files.append(self:file('metrics.jsonl'), text, false) end
 
 --- Adds a line to perf.jsonl: times and rates, which differ from run to run.
 function Folder:perf(values)
@@ -96,6 +106,7 @@ function Folder:stage(name, key, outputs, work)
   for _, output in ipairs(outputs) do files.recover(self:file(output)) end
   self:cut_metrics(before)
   if work(not begun) == false then return false, true end
+  files.append(self:file('metrics.jsonl'), '', true) -- on the disk before the manifest says so
   self.stages[position] = { name = name, key = key, done = true, metrics_bytes = self:metrics_size() }
   self:save()
   self.finished[position] = name

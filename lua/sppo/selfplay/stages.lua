@@ -21,14 +21,16 @@ Run.__index = Run
 
 local M = { Run = Run }
 
---- Opens the weights that round `t` starts from (those of round t - 1), as `dtype`.
+--- Opens the weights that round `t` starts from (those of round t - 1), stored as `dtype`. Their values
+--- are those of the policy's dtype: training starts from what was sampled from.
 function Run:open_model(t, dtype)
   local policy, name = self.recipe.values.policy, nil
+  local options = { dtype = dtype, values = policy.dtype }
   if t > 1 then name = self.folder:file(('round-%d/weights'):format(t - 1))
   elseif type(policy.model) == 'table' then
-    return model_of.random(policy.model, self.recipe.values.seed, { dtype = dtype })
+    return model_of.random(policy.model, self.recipe.values.seed, options)
   else name = policy.model end
-  local model, err = model_of.open(name, { dtype = dtype })
+  local model, err = model_of.open(name, options)
   if not model then error(err, 0) end
   return model
 end
@@ -215,8 +217,7 @@ function Run:select(t)
         for n, k in ipairs(indices) do
           local a = record.answers[k]
           local tokens, truncated = cut(a, options.max_length - #record.prompt)
-          local logprob = 0
-          for j = 1, #tokens do logprob = logprob + a.logprobs[j] end
+          local logprob = select_of.sum_f32(a.logprobs, #tokens)
           counts.truncated = counts.truncated + (truncated and 1 or 0)
           row.answers[n] = { index = k, tokens = msgpack.i32(tokens), win = wins[k], logprob = logprob }
         end
@@ -259,9 +260,9 @@ function Run:train(t)
     local before, current, steps = self.folder:metrics_size(), 0, math.ceil(#rows / options.batch) * options.epochs
     local finished = train.run(model, rows, options, {
       round = t, seed = self.recipe.values.seed, checkpoint = self.folder:file(checkpoint),
-      note = function() return { metrics_bytes = self.folder:metrics_size() } end,
+      note = function() return { metrics = self.folder:metrics_since(before) } end,
       on_resume = function(note)
-        self.folder:cut_metrics(note.metrics_bytes)
+        self.folder:metrics_text(note.metrics)
         current = note.step
         self:say(('round %d: training goes on after step %d of %d'):format(t, note.step, steps))
       end,
@@ -281,7 +282,6 @@ function Run:train(t)
     local seconds = C.sppo_clock() - started
     self.folder:perf { stage = 'train', round = t, tokens = tokens, seconds = seconds,
       tokens_per_second = tokens / math.max(seconds, 1e-9), memory_peak = tonumber(C.sppo_memory_peak(0)) }
-    assert(self.folder:metrics_size() >= before)
     if finished then
       model_of.save(model, self.folder:file(name), self.recipe.values.policy.dtype)
       files.remove(self.folder:file(checkpoint))

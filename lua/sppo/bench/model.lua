@@ -1,0 +1,35 @@
+--- The model that decode and train are measured with: a given one, or random weights of SmolLM2's
+--- shape, which are as fast.
+
+local model_of = require 'sppo.model'
+
+local M = {}
+
+M.shape = {
+  model_type = 'llama', vocab_size = 49152, hidden_size = 576, intermediate_size = 1536,
+  num_hidden_layers = 30, num_attention_heads = 9, num_key_value_heads = 3, rope_theta = 100000,
+  rms_norm_eps = 1e-5, max_position_embeddings = 8192, tie_word_embeddings = true,
+}
+
+---@param name string
+---@param dtype string
+---@return sppo.Model model, string note
+function M.open(name, dtype)
+  if name ~= 'smollm2-135m-instruct' or model_of.find(name) then
+    local model, err = model_of.open(name, { dtype = dtype })
+    if not model then require('sppo.cli.exit').data(err) end
+    return model, dtype
+  end
+  local config = {}
+  for key, value in pairs(M.shape) do config[key] = value end
+  return model_of.random(config, 1, { dtype = dtype }), dtype .. ', random weights of SmolLM2-135M\'s shape'
+end
+
+--- n token ids, spread over the vocabulary.
+function M.tokens(config, n, seed)
+  local list = {}
+  for i = 1, n do list[i] = (seed * 7919 + i * 104729) % config.vocab_size end
+  return list
+end
+
+return M

@@ -1,0 +1,59 @@
+--- SmolLM2-135M on real instructions, each with a verifiable constraint added: three rounds of SPPO.
+---
+---     tools/fetch-model smollm2 && tools/fetch-data
+---     sppo run recipes/smollm2.lua
+
+local data = require 'sppo.data'
+local rules = require 'sppo.preference.rules'
+
+--- Short one-line instructions of a file, in an order that depends on their text alone.
+local function instructions(name, field)
+  local list = {}
+  for _, row in ipairs(data.jsonl(name)) do
+    local text = field(row)
+    if text and #text < 160 and not text:find('\n') then list[#list + 1] = text end
+  end
+  table.sort(list, function(a, b) return data.fraction(a) < data.fraction(b) end)
+  return list
+end
+
+local function without_input(row)
+  if row.instances[1].input == '' then return row.instruction end
+end
+
+local arena = instructions('arena-hard-v0.1.jsonl', function(row) return row.prompt end)
+local held_out = {}
+for _, list in ipairs {
+  instructions('self-instruct-user-oriented.jsonl', without_input),
+  instructions('self-instruct-seeds.jsonl', without_input),
+  instructions('mt-bench.jsonl', function(row) return row.turns[1] end),
+} do
+  for _, text in ipairs(list) do held_out[#held_out + 1] = text end
+end
+
+--- Instructions first .. last, each with a rule; `turn` shifts which rule an instruction gets.
+local function prompts(list, first, last, turn)
+  local out = {}
+  for i = first, last do
+    local rule = rules.mixed(i + 7 * turn)
+    out[#out + 1] = { text = list[i]:gsub('%s*$', '') .. ' ' .. rule.text, kind = rule.kind, rule = rule }
+  end
+  return out
+end
+
+local validation = 60 -- of arena's, the rest is trained on
+
+return {
+  name = 'smollm2',
+  seed = 1,
+  rounds = 3,
+  policy = { model = 'smollm2-135m-instruct' },
+  prompts = function(round) return prompts(arena, validation + 1, #arena, round) end,
+  validation = prompts(arena, 1, validation, 0),
+  held_out = prompts(held_out, 1, #held_out, 0),
+  sample = { k = 5, temperature = 0.7, top_p = 0.9, max_new_tokens = 96 },
+  preference = rules.preference { confidence = 0.95 },
+  select = 'best_and_worst',
+  train = { loss = 'sppo', eta = 1000, optimizer = 'rmsprop', lr = 2e-6, schedule = 'linear', batch = 16 },
+  evaluate = { k = 4 },
+}

@@ -1,0 +1,276 @@
+--- The command line, by running the program: exit codes, streams, help, suggestions, cat.
+
+local host = require 'sppo.host'
+local lu = require 'luaunit'
+
+local T = {}
+
+local folder
+
+function T.set_up()
+  folder = os.tmpname()
+  os.remove(folder)
+  require('sppo.files').make_folder(folder)
+end
+
+function T.tear_down() require('sppo.files').remove(folder) end
+
+local function quoted(text) return '\'' .. text:gsub('\'', '\'\\\'\'') .. '\'' end
+
+local function read(path)
+  local file = assert(io.open(path, 'rb'))
+  local text = file:read('*a')
+  file:close()
+  return text
+end
+
+local function write(name, text)
+  local path = folder .. '/' .. name
+  local file = assert(io.open(path, 'wb'))
+  file:write(text)
+  file:close()
+  return path
+end
+
+--- Exit code, stdout, stderr of the program with these arguments; `before` sets variables or pipes.
+local function sppo(arguments, before)
+  local out, err = folder .. '/stdout', folder .. '/stderr'
+  local status = os.execute(('%s %s %s >%s 2>%s </dev/null'):format(before or '',
+    quoted(host.executable()), arguments, quoted(out), quoted(err)))
+  return status / 256, read(out), read(err)
+end
+
+function T.test_no_arguments_without_a_terminal()
+  local code, out, err = sppo ''
+  lu.assertEquals(code, 2)
+  lu.assertEquals(out, '')
+  lu.assertStrContains(err, 'Usage: sppo VERB')
+end
+
+function T.test_help_of_every_verb()
+  local code, out, err = sppo 'help'
+  lu.assertEquals({ code, err }, { 0, '' })
+  local verbs = 0
+  for verb in ('run gen cat inspect repl test bench version'):gmatch('%w+') do
+    verbs = verbs + 1
+    lu.assertStrContains(out, '\n  ' .. verb .. ' ')
+    local verb_code, text, verb_err = sppo(verb .. ' --help')
+    lu.assertEquals({ verb_code, verb_err }, { 0, '' })
+    lu.assertStrContains(text, 'Usage: sppo ' .. verb)
+    local examples = text:match('Examples:\n(.*)$')
+    local _, count = examples:gsub('\n%s*[^\n]*sppo', '')
+    lu.assertTrue(count >= 1, verb)
+    local _, help_text = sppo('help ' .. verb)
+    lu.assertEquals(help_text, text)
+    local _, lines = text:gsub('\n', '')
+    lu.assertTrue(lines <= 45, verb .. ': more than a screen')
+  end
+  lu.assertEquals(verbs, 8)
+end
+
+function T.test_unknown_verb()
+  local code, out, err = sppo 'rnu recipes/tiny.lua'
+  lu.assertEquals({ code, out }, { 2, '' })
+  lu.assertEquals(err, 'sppo: unknown verb \'rnu\' (did you mean \'run\'?)\ntry: sppo help\n')
+  code, out, err = sppo 'help vresion'
+  lu.assertEquals(out, '')
+  lu.assertEquals(code, 2)
+  lu.assertStrContains(err, 'did you mean \'version\'?')
+end
+
+function T.test_unknown_option()
+  local code, _, err = sppo 'gen --temprature 1 model prompt'
+  lu.assertEquals(code, 2)
+  lu.assertEquals(err,
+    'sppo: unknown option \'--temprature\' (did you mean \'--temperature\'?)\ntry: sppo gen --help\n')
+end
+
+function T.test_bad_arguments()
+  for _, case in ipairs {
+    { 'run', 'missing argument \'recipe\'' },
+    { 'run x.lua train.lr', '\'train.lr\' is not key=value' },
+    { 'run x.lua --only smaple', 'did you mean \'sample\'?' },
+    { 'version --threads 0', '--threads must be an integer in 1..256, got \'0\'' },
+    { 'gen model x --dtype f31', 'unknown dtype \'f31\' (did you mean \'f32\'?)' },
+    { 'bench mashine', 'did you mean \'machine\'?' },
+    { 'gen model ""', 'the prompt is empty' },
+  } do
+    local code, out, err = sppo(case[1])
+    lu.assertEquals({ code, out }, { 2, '' }, case[1])
+    lu.assertStrContains(err, case[2])
+    lu.assertStrContains(err, '\ntry: sppo ')
+  end
+end
+
+function T.test_version()
+  local code, out, err = sppo 'version'
+  lu.assertEquals({ code, err }, { 0, '' })
+  lu.assertStrContains(out, 'sppo ' .. host.build.version)
+  lu.assertStrContains(out, require('sppo').cpu_name())
+  local _, again = sppo '--version'
+  lu.assertEquals(again, out)
+  _, out = sppo('version', 'SPPO_CPU=plain')
+  lu.assertStrContains(out, 'cpu       plain\n')
+end
+
+function T.test_bad_cpu()
+  local code, out, err = sppo('version', 'SPPO_CPU=avx3')
+  lu.assertEquals({ code, out }, { 2, '' })
+  lu.assertStrContains(err, 'sppo: SPPO_CPU: ')
+  lu.assertStrContains(err, 'avx3')
+end
+
+function T.test_cat_records()
+  local path = folder .. '/a.msgpack'
+  local records = assert(require('sppo.files').records(path, true))
+  records:append { id = 1, text = 'a "b"\n' }
+  records:append { id = 2 }
+  records:close()
+  local code, out, err = sppo('cat ' .. quoted(path))
+  lu.assertEquals({ code, err }, { 0, '' })
+  local lines = {}
+  for line in out:gmatch('[^\n]+') do lines[#lines + 1] = require('sppo.json').decode(line) end
+  lu.assertEquals(lines, { { id = 1, text = 'a "b"\n' }, { id = 2 } })
+end
+
+function T.test_cat_text()
+  local lines = write('m.jsonl', '{"step":1}\n{"step":2}')
+  local object = write('recipe.resolved.json', '{\n  "seed": 3\n}\n')
+  local code, out = sppo(('cat %s %s'):format(quoted(lines), quoted(object)))
+  lu.assertEquals({ code, out }, { 0, '{"step":1}\n{"step":2}\n{"seed":3}\n' })
+end
+
+function T.test_cat_and_inspect_safetensors()
+  local files = require 'sppo.files'
+  local path = folder .. '/w.safetensors'
+  local w = files.safetensors_writer(path, { { name = 'a.weight', dtype = 'f32', shape = { 2, 3 } } })
+  w:write(require('sppo').zeros { 2, 3 })
+  w:close()
+  local code, out = sppo('cat ' .. quoted(path))
+  lu.assertEquals(code, 0)
+  lu.assertEquals(require('sppo.json').decode(out),
+    { name = 'a.weight', dtype = 'F32', shape = { 2, 3 } })
+  code, out = sppo('inspect ' .. quoted(path))
+  lu.assertEquals(code, 0)
+  lu.assertStrContains(out, 'a.weight')
+  lu.assertStrContains(out, '[2, 3]')
+end
+
+function T.test_cat_bad_files()
+  local cases = {
+    { folder .. '/none.msgpack', 6, 'none.msgpack' },
+    { write('a.bin', 'x'), 3, 'pickles are not read' },
+    { write('a.json', '{"a":'), 3, 'a.json' },
+    { write('a.gguf', 'GGUFxxxx'), 3, 'a.gguf' },
+    { write('a.safetensors', 'xx'), 3, 'a.safetensors' },
+    { write('a.xyz', 'x'), 3, 'not a file that sppo writes or reads' },
+    { folder, 2, folder },
+  }
+  for _, case in ipairs(cases) do
+    local code, out, err = sppo('cat ' .. quoted(case[1]))
+    lu.assertEquals({ code, out }, { case[2], '' }, case[1])
+    lu.assertStrContains(err, case[3])
+    local _, lines = err:gsub('\n', '')
+    lu.assertTrue(lines <= 2, err)
+  end
+end
+
+function T.test_cat_to_a_reader_that_leaves()
+  local path = write('long.jsonl', ('{"a":1}\n'):rep(200000))
+  local status = os.execute(('%s cat %s 2>%s | head -n 1 >%s; exit ${PIPESTATUS:-0}'):format(
+    quoted(host.executable()), quoted(path), quoted(folder .. '/stderr'), quoted(folder .. '/stdout')))
+  lu.assertEquals(status, 0)
+  lu.assertEquals(read(folder .. '/stdout'), '{"a":1}\n')
+  lu.assertEquals(read(folder .. '/stderr'), '')
+end
+
+function T.test_full_disk()
+  local full = io.open('/dev/full', 'w')
+  lu.skipIf(not full, 'there is no /dev/full')
+  full:close()
+  local status = os.execute(('%s version >/dev/full 2>%s'):format(quoted(host.executable()),
+    quoted(folder .. '/stderr')))
+  lu.assertEquals(status / 256, 6)
+  lu.assertStrContains(read(folder .. '/stderr'), 'sppo: stdout: ')
+end
+
+function T.test_missing_model()
+  local code, out, err = sppo 'gen no-such-model "Hello"'
+  lu.assertTrue(code == 6 or code == 3, code)
+  lu.assertEquals(out, '')
+  lu.assertStrContains(err, 'no-such-model')
+end
+
+function T.test_repl_without_a_terminal()
+  local code, out, err = sppo('repl -e "1 + 1"')
+  lu.assertEquals({ code, out, err }, { 0, '2\n', '' })
+  code, out, err = sppo('repl -e "error(\'bang\', 0)"')
+  lu.assertEquals({ code, out }, { 1, '' })
+  lu.assertStrContains(err, 'bang')
+  local script = write('script', 'x = 20\nfor i = 1, 2 do\n  x = x + 1\nend\nx\n')
+  local status = os.execute(('%s repl <%s >%s 2>&1'):format(quoted(host.executable()), quoted(script),
+    quoted(folder .. '/stdout')))
+  lu.assertEquals(status, 0)
+  lu.assertEquals(read(folder .. '/stdout'), '22\n')
+end
+
+--- A checkout of its own, with one test that passes, one that fails and one that is skipped.
+function T.test_test()
+  local files = require 'sppo.files'
+  files.make_folder(folder .. '/tests/lua')
+  write('tests/lua/a_test.lua', [[
+local lu = require 'luaunit'
+return {
+  test_good = function() lu.assertEquals(1, 1) end,
+  test_bad = function() lu.assertEquals(1, 2) end,
+  test_not_here = function() lu.skip('no reason') end,
+}]])
+  local code, out = sppo('test', ('cd %s;'):format(quoted(folder)))
+  lu.assertEquals(code, 1)
+  lu.assertStrMatches(out, '.*1 passed, 1 failed, 1 skipped\n')
+  lu.assertStrContains(out, 'no reason')
+  lu.assertStrContains(out, 'a_test.lua:4: expected: 2, actual: 1')
+  lu.assertStrContains(out, 'test --seed 1 lua/a.bad')
+  code, out = sppo('test lua/a.good', ('cd %s;'):format(quoted(folder)))
+  lu.assertEquals(code, 0)
+  lu.assertStrMatches(out, '.*1 passed, 0 failed, 0 skipped\n')
+  code = sppo('test nothing-of-that-name', ('cd %s;'):format(quoted(folder)))
+  lu.assertEquals(code, 1)
+  code, out = sppo('test --list', ('cd %s;'):format(quoted(folder)))
+  lu.assertEquals({ code, out }, { 0, 'lua/a.bad\nlua/a.good\nlua/a.not_here\n' })
+end
+
+function T.test_lua_files_of_a_checkout_come_first()
+  local files = require 'sppo.files'
+  files.make_folder(folder .. '/lua/sppo/cli')
+  write('lua/sppo/cli/version.lua',
+    'return { examples = { "a" }, run = function() io.write("mine\\n") error("here") end }')
+  local variable = 'SPPO_LUA=' .. quoted(folder)
+  local code, out, err = sppo('version -v', variable)
+  lu.assertEquals({ code, out }, { 1, 'mine\n' })
+  lu.assertStrContains(err, folder .. '/lua/sppo/cli/version.lua:1: here')
+  lu.assertStrContains(err, 'stack traceback')
+  err = select(3, sppo('version', variable))
+  lu.assertNotStrContains(err, 'stack traceback')
+  -- Bytecode can crash the interpreter: it is no module.
+  write('lua/sppo/cli/version.lua', string.dump(function() end))
+  code, out, err = sppo('version', variable)
+  lu.assertEquals({ code, out }, { 1, '' })
+  lu.assertStrContains(err, folder .. '/lua/sppo/cli/version.lua: is bytecode, only text is loaded')
+end
+
+function T.test_progress()
+  local shown = {}
+  local p = require('sppo.cli.progress').new {
+    terminal = true, write = function(text) shown[#shown + 1] = text end,
+  }
+  p:show('round 1 train', 1, 4, 'loss 0.5')
+  p:show('round 1 train', 2, 4, 'loss 0.4') -- too soon
+  p:clear()
+  p:line('done')
+  lu.assertEquals(shown, { '\r\27[Kround 1 train  1/4  loss 0.5', '\r\27[K', 'done\n' })
+  lu.assertEquals(require('sppo.cli.progress').duration(75), '1:15')
+  lu.assertEquals(require('sppo.cli.progress').duration(4000), '1:06:40')
+end
+
+return T

@@ -1,0 +1,103 @@
+--- Value by value: each op is a formula.
+
+local compare = require 'support.compare'
+local lu = require 'luaunit'
+local sppo = require 'sppo'
+
+local case, fails, tests = require('support.optable').new()
+
+--- One or two inputs, values 0, 1 and odd in number, and enough for several threads.
+local function formula(op, fn, more)
+  local binary = debug.getinfo(fn).nparams == 2
+  local function shapes(low, high, ...)
+    local first = { low = low, high = high, ... }
+    return binary and { first, { low = low, high = high, ... } } or { first }
+  end
+  more = more or {}
+  local function reference(inputs)
+    local y = {}
+    for i = 1, #inputs[1] do y[i] = fn(inputs[1][i], binary and inputs[2][i] or nil) end
+    return y
+  end
+  case(op) {
+    shapes = shapes(more.low or -3, more.high or 3, 'A', 'B', 'C'), sizes = { A = 2, B = 3, C = 37 },
+    vary = { B = { 0, 1 }, C = { 0, 1, 5, 16, 33 } }, args = more.args, output = { 'A', 'B', 'C' },
+    large = { A = 3, B = 7, C = 5003 }, reference = reference, gradient_tolerance = more.gradient_tolerance,
+  }
+  case(op) { shapes = shapes(more.low or -3, more.high or 3), args = more.args, reference = reference }
+end
+
+local function sigmoid(x) return 1 / (1 + math.exp(-x)) end
+
+formula('add', function(a, b) return a + b end)
+formula('sub', function(a, b) return a - b end)
+formula('mul', function(a, b) return a * b end)
+formula('affine', function(x) return 2.5 * x - 0.75 end, { args = { 2.5, -0.75 } })
+formula('affine', function(x) return -0.125 * x end, { args = { -0.125 } })
+formula('square', function(x) return x * x end)
+formula('exp', math.exp)
+formula('exp', math.exp, { low = -40, high = 10 })
+formula('relu', function(x) return math.max(x, 0) end)
+formula('log_sigmoid', function(x) return -math.log(1 + math.exp(-x)) end)
+formula('log_sigmoid', function(x) return math.min(x, 0) - math.log(1 + math.exp(-math.abs(x))) end,
+  { low = -200, high = 200 })
+formula('swiglu', function(gate, up) return gate * sigmoid(gate) * up end)
+formula('swiglu', function(gate, up) return gate * sigmoid(gate) * up end, { low = -30, high = 30 })
+
+for _, op in ipairs { 'add', 'sub', 'mul' } do
+  fails(op) { shapes = { { 2, 3 }, { 3, 2 } }, message = op .. ': a is [2, 3], b is [3, 2]' }
+  fails(op) { shapes = { { 3 }, { 1, 3 } }, message = op .. ': a is [3], b is [1, 3]' }
+  fails(op) { shapes = { { 3 }, { 3, below = 5 } }, message = op .. ': b is i32, it must be f32' }
+end
+fails 'swiglu' { shapes = { { 2, 3 }, { 2, 4 } }, message = 'swiglu: gate is [2, 3], up is [2, 4]' }
+fails 'swiglu' { shapes = { { 3, to = 'bf16' }, { 3 } }, message = 'swiglu: gate is bf16, it must be f32' }
+for _, op in ipairs { 'square', 'exp', 'relu', 'log_sigmoid' } do
+  fails(op) { shapes = { { 3, below = 5 } }, message = op .. ': x is i32, it must be f32' }
+  fails(op) { shapes = { { 3, 4, pack = 'f32' } }, message = op .. ': x is in panels, it must be in rows' }
+end
+fails 'affine' { shapes = { { 3, below = 5 } }, args = { 1, 2 }, message = 'affine: x is i32, it must be f32' }
+
+local inf, nan = math.huge, 0 / 0
+
+--- Results at the ends of the range, in the body of a vector loop and in its tail.
+local function extremes(op, pairs)
+  for _, name in ipairs { 'plain', 'avx2', 'avx512' } do
+    local was = sppo.cpu_name()
+    if pcall(sppo.cpu_use, name) then
+      local x, want = {}, {}
+      for i = 1, 37 do
+        local pair = pairs[(i - 1) % #pairs + 1]
+        x[i], want[i] = pair[1], pair[2]
+      end
+      local got = sppo.ops[op](sppo.tensor(x)):tolist()
+      sppo.cpu_use(was)
+      for i = 1, #want do
+        local same = got[i] == want[i] or (got[i] ~= got[i] and want[i] ~= want[i])
+        lu.assertTrue(same, ('%s(%g) on %s is %g, expected %g'):format(op, x[i], name, got[i], want[i]))
+      end
+    end
+  end
+end
+
+function tests.test_extremes()
+  extremes('exp', { { -inf, 0 }, { -1000, 0 }, { 0, 1 }, { 89, inf }, { inf, inf }, { nan, nan } })
+  extremes('relu', { { -inf, 0 }, { -1, 0 }, { 2, 2 }, { inf, inf }, { nan, nan } })
+  extremes('log_sigmoid', { { -inf, -inf }, { -1e30, tonumber(require('ffi').new('float', -1e30)) }, { 500, 0 },
+    { inf, 0 }, { nan, nan } })
+end
+
+--- A tensor that is both factors gets both gradients.
+function tests.test_same_tensor_twice()
+  for _, op in ipairs { 'add', 'sub', 'mul', 'swiglu' } do
+    sppo.scope(function()
+      local x, y = sppo.tensor { 0.5, -2, 3 }:requires_grad_(), sppo.tensor { 0.5, -2, 3 }
+      local first, second = sppo.tensor { 0.5, -2, 3 }:requires_grad_(), sppo.tensor { 0.5, -2, 3 }:requires_grad_()
+      sppo.ops.sum(sppo.ops[op](x, x)):backward()
+      sppo.ops.sum(sppo.ops[op](first, y)):backward()
+      sppo.ops.sum(sppo.ops[op](y, second)):backward()
+      compare.close(x.grad:tolist(), sppo.ops.add(first.grad, second.grad):tolist(), 1e-6, op, 1)
+    end)
+  end
+end
+
+return tests

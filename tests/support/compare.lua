@@ -1,0 +1,40 @@
+--- Comparing numbers in tests.
+
+local ffi = require 'ffi'
+local lu = require 'luaunit'
+
+local M = {}
+
+local single = ffi.new('float[1]')
+local bits = ffi.cast('uint32_t *', single)
+
+--- The bits of a number as f32.
+function M.bits(x)
+  single[0] = x
+  return tonumber(bits[0])
+end
+
+--- Lists of the same length and, as f32, the same bits.
+function M.same_bits(got, want, what)
+  lu.assertEquals(#got, #want, what .. ': count')
+  for i = 1, #want do
+    if M.bits(got[i]) ~= M.bits(want[i]) then
+      lu.fail(('%s: [%d] is %.9g (%08x), expected %.9g (%08x)'):format(what, i, got[i], M.bits(got[i]), want[i],
+        M.bits(want[i])))
+    end
+  end
+end
+
+--- |got - want| <= tolerance * max(|want|, floor) for each number.
+function M.close(got, want, tolerance, what, floor)
+  lu.assertEquals(#got, #want, what .. ': count')
+  for i = 1, #want do
+    local limit = tolerance * math.max(math.abs(want[i]), floor or 0)
+    local difference = math.abs(got[i] - want[i])
+    if difference > limit or difference ~= difference then
+      lu.fail(('%s: [%d] is %.9g, expected %.9g within %.3g'):format(what, i, got[i], want[i], limit))
+    end
+  end
+end
+
+return M
