@@ -1,4 +1,5 @@
 std = 'luajit'
 cache = false
+color = false
 max_line_length = 120
 exclude_files = { 'build*', 'runs' }

@@ -42,7 +42,7 @@ local function prompts(topics, n, first)
   return out
 end
 
-local per_round = 48
+local per_round = 60
 
 return {
   name = 'quickstart',
@@ -55,6 +55,9 @@ return {
   sample = { k = 5, temperature = 0.7, top_p = 0.9, max_new_tokens = 80 },
   preference = rules.preference { confidence = 0.95 },
   select = 'best_and_worst',
-  train = { loss = 'sppo', eta = 1000, optimizer = 'rmsprop', lr = 2e-6, schedule = 'linear', batch = 8 },
+  train = {
+    loss = 'sppo', eta = 1000, optimizer = 'rmsprop', schedule = 'linear', batch = 8,
+    lr = { 2e-6, 1.5e-6, 1e-6 }, -- one a round: a policy that has moved needs smaller steps
+  },
   evaluate = { k = 2 },
 }

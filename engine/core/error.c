@@ -8,7 +8,7 @@
 
 static _Thread_local char last[1024];
 
-sppo_status sppo__fail(sppo_status status, const char *format, ...) {
+sppo_status(sppo__fail)(sppo_status status, const char *format, ...) {
     va_list args;
     va_start(args, format);
     vsnprintf(last, sizeof last, format, args);

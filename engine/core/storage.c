@@ -120,6 +120,7 @@ static void give_to_arena(arena *r, sppo__storage *s) {
     if (!c) return;
     c->count++;
     if (!r->size) return;
+    // NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker)
     memcpy(s->data, &c->first, sizeof c->first);
     c->first = s->data;
 }

@@ -1,5 +1,5 @@
-/* bench.c - measures what this machine can do with a number of threads, by the loops of peak.c: what
- * `sppo bench` compares the kernels with. */
+/* bench.c - measures what this machine can do with a number of threads, by the loops of peak.c:
+ * what `sppo bench` compares the kernels with. */
 
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +14,7 @@ typedef struct bench {
     sppo__peak_fma *fma;
     sppo__peak_read *read;
     const float *memory;
-    int64_t share;  // floats of one thread, a multiple of 256
+    int64_t share;             // floats of one thread, a multiple of 256
     double done[MAX_THREADS];  // FLOPs or bytes
     float result[MAX_THREADS];
 } bench;

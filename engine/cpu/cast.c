@@ -1,7 +1,7 @@
 /* cast.c - the same values in another dtype or layout: copies without gaps, casts, panels.
  *
- * Every conversion goes through f32, a short run of values at a time. A q8_0 block is GGML's: an f16
- * scale d, then 32 int8; d = max |x| / 127, values rounded to nearest, halves away from zero. */
+ * Every conversion goes through f32, a short run of values at a time. A q8_0 block is GGML's: an
+ * f16 scale d, then 32 int8; d = max |x| / 127, values rounded to nearest, halves away from 0. */
 
 #include "cpu/cpu.h"
 #include "cpu/panel.h"
@@ -72,9 +72,9 @@ static void values_write(sppo_dtype dtype, const float *src, int64_t first, int6
 
 typedef struct work {
     const sppo_tensor *x, *y;
-    int64_t count;           // cast: values; copy: rows
-    int64_t block;           // copy: rows of a task
-    int64_t N, K, bytes;     // pack, unpack; bytes of one panel
+    int64_t count;        // cast: values; copy: rows
+    int64_t block;        // copy: rows of a task
+    int64_t N, K, bytes;  // pack, unpack; bytes of one panel
 } work;
 
 static void cast_task(void *context, int64_t task, int thread) {
@@ -194,6 +194,7 @@ static void unpack_task(void *context, int64_t task, int thread) {
         int64_t depth = w->K - k < Q8 ? w->K - k : Q8;
         panel_expand(w->x->dtype, (const char *)sppo__raw(w->x) + task * w->bytes, k, depth, value);
         for (int64_t n = 0; n < rows; n++)
+            // NOLINTNEXTLINE(clang-analyzer-core.uninitialized.Assign)
             for (int64_t i = 0; i < depth; i++) y[n * w->K + k + i] = value[i * SPPO_PANEL + n];
     }
 }

@@ -105,13 +105,13 @@ static sppo_status run(const sppo__call *c, sppo__task fn) {
     return SPPO_OK;
 }
 
-#define ELEMENTWISE(NAME, name, back)                                                              \
-    static void name##_task(void *context, int64_t task, int thread) {                             \
-        (void)thread;                                                                              \
-        values(SPPO_OP_##NAME, back, context, task);                                               \
-    }                                                                                              \
-    sppo_status KERNEL(name)(sppo__call *c) {                                                      \
-        return run(c, name##_task);                                                                \
+#define ELEMENTWISE(NAME, name, back) \
+    static void name##_task(void *context, int64_t task, int thread) { \
+        (void)thread; \
+        values(SPPO_OP_##NAME, back, context, task); \
+    } \
+    sppo_status KERNEL(name)(sppo__call * c) { \
+        return run(c, name##_task); \
     }
 
 ELEMENTWISE(ADD, add, false)
@@ -161,8 +161,11 @@ static void accumulate_task(void *context, int64_t task, int thread) {
 /* out += f[0] * in; out may have gaps. */
 sppo_status KERNEL(accumulate)(sppo__call *c) {
     const sppo_tensor *out = c->out[0];
-    window w = {.out = out, .in = sppo__f32(c->in[0]), .factor = c->f[0],
-                .rows = sppo__rows(out), .columns = sppo__columns(out)};
+    window w = {.out = out,
+                .in = sppo__f32(c->in[0]),
+                .factor = c->f[0],
+                .rows = sppo__rows(out),
+                .columns = sppo__columns(out)};
     if (!w.columns) return SPPO_OK;
     w.block = (TASK_VALUES + w.columns - 1) / w.columns;
     sppo__parallel((w.rows + w.block - 1) / w.block, accumulate_task, &w);

@@ -31,7 +31,8 @@ static void gather(const sppo_tensor *w, int64_t row, float *dst) {
     if (w->dtype == SPPO_DTYPE_F32) {
         for (int64_t k = 0; k < K; k++) dst[k] = ((const float *)panel)[k * 64 + lane];
     } else if (w->dtype == SPPO_DTYPE_BF16) {
-        for (int64_t k = 0; k < K; k++) dst[k] = bf16_to_f32(((const uint16_t *)panel)[k * 64 + lane]);
+        for (int64_t k = 0; k < K; k++)
+            dst[k] = bf16_to_f32(((const uint16_t *)panel)[k * 64 + lane]);
     } else {
         for (int64_t k = 0; k < K; k += 32, panel += Q8_BLOCK) {
             uint16_t half;
@@ -66,8 +67,8 @@ static void backward(void *context, int64_t task, int thread) {
     for (int64_t i = 0; i < n; i++) {
         int64_t row = sppo__i32(c->in[1])[i];
         const float *dy = sppo__f32(c->in[0]) + i * K;
-        float *at = sppo__f32(dw) + (panels ? row / SPPO_PANEL * SPPO_PANEL * K + row % SPPO_PANEL
-                                            : row * K);
+        float *at = sppo__f32(dw) +
+                    (panels ? row / SPPO_PANEL * SPPO_PANEL * K + row % SPPO_PANEL : row * K);
         int64_t step = panels ? SPPO_PANEL : 1;
         for (int64_t k = first; k < last; k++) at[k * step] += dy[k];
     }

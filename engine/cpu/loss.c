@@ -9,8 +9,8 @@
 
 enum {
     CHUNK_PANELS = LSE_CHUNK / 64,
-    ROWS = 96,                  // rows of a task that makes logits: these and its panel stay in L2
-    GROUP_BYTES = 16 << 20,     // gradients of logits held at once
+    ROWS = 96,               // rows of a task that makes logits: these and its panel stay in L2
+    GROUP_BYTES = 16 << 20,  // gradients of logits held at once
     GROUP_ROWS = 4096
 };
 
@@ -25,8 +25,12 @@ typedef struct head {
 
 static head head_of(const sppo__call *c) {
     const sppo_tensor *hidden = c->in[0], *weight = c->in[1];
-    head h = {.n = hidden->shape[0], .D = hidden->shape[1], .V = weight->shape[0],
-              .dtype = weight->dtype, .panel = sppo__raw(weight), .hidden = sppo__f32(hidden),
+    head h = {.n = hidden->shape[0],
+              .D = hidden->shape[1],
+              .V = weight->shape[0],
+              .dtype = weight->dtype,
+              .panel = sppo__raw(weight),
+              .hidden = sppo__f32(hidden),
               .target = sppo__i32(c->in[2])};
     h.bytes = panel_bytes(h.dtype, h.D);
     h.chunks = (h.V + LSE_CHUNK - 1) / LSE_CHUNK;
@@ -55,7 +59,8 @@ static void forward_task(void *context, int64_t task, int thread) {
     int64_t chunk = task / h->row_blocks, row = task % h->row_blocks * ROWS;
     int64_t rows = h->n - row < ROWS ? h->n - row : ROWS, first = chunk * LSE_CHUNK;
     int64_t count = h->V - first < LSE_CHUNK ? h->V - first : LSE_CHUNK;
-    logits_block(h, row, rows, chunk * CHUNK_PANELS, panel_count(count), logits, LSE_CHUNK, scratch);
+    logits_block(h, row, rows, chunk * CHUNK_PANELS, panel_count(count), logits, LSE_CHUNK,
+                 scratch);
     for (int64_t r = 0; r < rows; r++) {
         const float *x = logits + r * LSE_CHUNK;
         int64_t at = h->target[row + r] - first;
@@ -87,8 +92,8 @@ sppo_status KERNEL(token_logprob)(sppo__call *c) {
     return st;
 }
 
-/* One group: some chunks of the vocabulary times some rows. Two regions each: first the gradients of
- * the logits, then what they add to hidden and weight. */
+/* One group: some chunks of the vocabulary times some rows. Two regions each: first the gradients
+ * of the logits, then what they add to hidden and weight. */
 typedef struct backward {
     head h;
     const float *lse, *dout;
@@ -113,8 +118,7 @@ static void dlogits_task(void *context, int64_t task, int thread) {
     for (int64_t r = 0; r < rows; r++) {
         float *x = block + r * b->width, g = b->dout[b->row + row + r];
         vf shift = vset(b->lse[b->row + row + r]), scale = vset(-g);
-        for (int64_t i = 0; i < columns; i += VL)
-            vstore(x + i, scale * vexp(vload(x + i) - shift));
+        for (int64_t i = 0; i < columns; i += VL) vstore(x + i, scale * vexp(vload(x + i) - shift));
         int64_t at = h->target[b->row + row + r] - b->panel * 64 - first;
         if (at >= 0 && at < columns) x[at] += g;
     }
@@ -129,7 +133,8 @@ static void gradient_task(void *context, int64_t task, int thread) {
         int64_t row = task / b->dx_blocks * b->row_block, k = task % b->dx_blocks * 64;
         int64_t rows = b->rows - row < b->row_block ? b->rows - row : b->row_block;
         panel_dx(h->dtype, h->panel + b->panel * h->bytes, b->count, h->D, k, rows,
-                 b->dlogits + row * b->width, b->width, b->dhidden + (b->row + row) * h->D, scratch);
+                 b->dlogits + row * b->width, b->width, b->dhidden + (b->row + row) * h->D,
+                 scratch);
         return;
     }
     task -= dx_tasks;
@@ -164,8 +169,8 @@ static int64_t group_chunks(int64_t rows, int64_t chunks) {
     return fit < 1 ? 1 : fit > chunks ? chunks : fit;
 }
 
-/* in: hidden, weight, target, lse, dout; out: dhidden, dweight. Values are added over the vocabulary
- * and over rows in order, whatever the groups. */
+/* in: hidden, weight, target, lse, dout; out: dhidden, dweight. Values are added over the
+ * vocabulary and over rows in order, whatever the groups. */
 sppo_status KERNEL(token_logprob_backward)(sppo__call *c) {
     backward b = {.h = head_of(c), .lse = sppo__f32(c->in[3]), .dout = sppo__f32(c->in[4])};
     const head *h = &b.h;
@@ -180,8 +185,8 @@ sppo_status KERNEL(token_logprob_backward)(sppo__call *c) {
                                        "token_logprob_backward");
     if (st) return st;
     b.dlogits = sppo__f32(dlogits);
-    int64_t floats = PANEL_SCRATCH_DX > PANEL_SCRATCH_FORWARD ? PANEL_SCRATCH_DX
-                                                              : PANEL_SCRATCH_FORWARD;
+    int64_t floats =
+        PANEL_SCRATCH_DX > PANEL_SCRATCH_FORWARD ? PANEL_SCRATCH_DX : PANEL_SCRATCH_FORWARD;
     st = sppo__scratch_reserve(floats * (int64_t)sizeof(float));
     for (b.row = 0; b.row < h->n && !st; b.row += most_rows) {
         b.rows = h->n - b.row < most_rows ? h->n - b.row : most_rows;

@@ -11,11 +11,11 @@ enum { WEIGHTS = 4 };
 typedef struct weight {
     sppo_dtype dtype;
     int64_t N, panels;
-    int64_t bytes;      // of one panel
+    int64_t bytes;  // of one panel
     const char *panel;
-    float *y;           // forward: [M, N]
-    const float *dy;    // backward: [M, N], NULL where the output got no gradient
-    float *dpanel;      // backward: panels of f32, NULL where no gradient is wanted
+    float *y;         // forward: [M, N]
+    const float *dy;  // backward: [M, N], NULL where the output got no gradient
+    float *dpanel;    // backward: panels of f32, NULL where no gradient is wanted
 } weight;
 
 typedef struct work {
@@ -57,7 +57,9 @@ static void forward_task(void *context, int64_t task, int thread) {
 }
 
 sppo_status KERNEL(linear)(sppo__call *c) {
-    work f = {.M = sppo__rows(c->in[0]), .K = sppo__columns(c->in[0]), .x = sppo__f32(c->in[0]),
+    work f = {.M = sppo__rows(c->in[0]),
+              .K = sppo__columns(c->in[0]),
+              .x = sppo__f32(c->in[0]),
               .count = c->n_in - 1};
     for (int i = 0; i < f.count; i++) {
         set_weight(&f.w[i], c->in[1 + i]);
@@ -66,8 +68,8 @@ sppo_status KERNEL(linear)(sppo__call *c) {
     }
     if (!f.M || !f.panels) return SPPO_OK;
     panel_cut(f.M, 96, PANEL_ROWS, f.panels, &f.row_block, &f.row_blocks);
-    sppo_status st = sppo__scratch_reserve((PANEL_SCRATCH_FORWARD + PANEL_ROWS * 64) *
-                                           (int64_t)sizeof(float));
+    sppo_status st =
+        sppo__scratch_reserve((PANEL_SCRATCH_FORWARD + PANEL_ROWS * 64) * (int64_t)sizeof(float));
     if (!st) sppo__parallel(f.row_blocks * f.panels, forward_task, &f);
     return st;
 }
@@ -132,8 +134,8 @@ sppo_status KERNEL(linear_backward)(sppo__call *c) {
         panel_cut(b.K, 96, PANEL_ROWS, panels, &b.k_block, &b.k_blocks);
         tasks += panels * b.k_blocks;
     }
-    int64_t floats = PANEL_SCRATCH_DX > PANEL_SCRATCH_DWEIGHT ? PANEL_SCRATCH_DX
-                                                              : PANEL_SCRATCH_DWEIGHT;
+    int64_t floats =
+        PANEL_SCRATCH_DX > PANEL_SCRATCH_DWEIGHT ? PANEL_SCRATCH_DX : PANEL_SCRATCH_DWEIGHT;
     sppo_status st = sppo__scratch_reserve(floats * (int64_t)sizeof(float));
     if (!st) sppo__parallel(tasks, backward_task, &b);
     return st;

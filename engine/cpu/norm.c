@@ -10,8 +10,8 @@ enum { TASK_VALUES = 1 << 15, COLUMNS = 64, ROWS = 128 };
 
 typedef struct norm {
     const float *x, *weight, *dy;
-    float *y, *scale;      // forward: scale [R] is 1 / rms
-    float *dx, *dweight;   // backward, NULL where not wanted
+    float *y, *scale;     // forward: scale [R] is 1 / rms
+    float *dx, *dweight;  // backward, NULL where not wanted
     float eps;
     int64_t R, D;
     int64_t block, blocks;  // rows of a task, tasks over rows
@@ -58,8 +58,12 @@ static void forward_task(void *context, int64_t task, int thread) {
 
 /* in: x, weight; out: y, scale. */
 sppo_status KERNEL(rms_norm)(sppo__call *c) {
-    norm n = {.x = sppo__f32(c->in[0]), .weight = sppo__f32(c->in[1]), .y = sppo__f32(c->out[0]),
-              .scale = sppo__f32(c->out[1]), .eps = c->f[0], .R = sppo__rows(c->in[0]),
+    norm n = {.x = sppo__f32(c->in[0]),
+              .weight = sppo__f32(c->in[1]),
+              .y = sppo__f32(c->out[0]),
+              .scale = sppo__f32(c->out[1]),
+              .eps = c->f[0],
+              .R = sppo__rows(c->in[0]),
               .D = sppo__columns(c->in[0])};
     if (!n.D) return SPPO_OK;
     cut_rows(&n);
@@ -115,8 +119,12 @@ static void backward_task(void *context, int64_t task, int thread) {
 
 /* in: dy, x, weight, scale; out: dx, dweight. */
 sppo_status KERNEL(rms_norm_backward)(sppo__call *c) {
-    norm n = {.dy = sppo__f32(c->in[0]), .x = sppo__f32(c->in[1]), .weight = sppo__f32(c->in[2]),
-              .scale = sppo__f32(c->in[3]), .R = sppo__rows(c->in[1]), .D = sppo__columns(c->in[1])};
+    norm n = {.dy = sppo__f32(c->in[0]),
+              .x = sppo__f32(c->in[1]),
+              .weight = sppo__f32(c->in[2]),
+              .scale = sppo__f32(c->in[3]),
+              .R = sppo__rows(c->in[1]),
+              .D = sppo__columns(c->in[1])};
     if (!n.D) return SPPO_OK;
     cut_rows(&n);
     if (c->out[0]) n.dx = sppo__f32(c->out[0]);

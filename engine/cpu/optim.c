@@ -58,23 +58,25 @@ static inline void sgd_values(const work *w, int64_t i, int64_t n) {
 
 /* Padding of panels is stepped too: its gradient and state are zero, so it stays zero. */
 static sppo_status run(const sppo__call *c, sppo__task fn) {
-    work w = {.f = c->f, .grad = sppo__f32(c->in[0]), .p = sppo__f32(c->out[0]),
+    work w = {.f = c->f,
+              .grad = sppo__f32(c->in[0]),
+              .p = sppo__f32(c->out[0]),
               .count = sppo_tensor_bytes(c->out[0]) / 4};
     for (int i = 1; i < c->n_out; i++) w.state[i - 1] = sppo__f32(c->out[i]);
     sppo__parallel((w.count + BLOCK - 1) / BLOCK, fn, &w);
     return SPPO_OK;
 }
 
-#define STEP(name)                                                                                 \
-    static void name##_task(void *context, int64_t task, int thread) {                             \
-        const work *w = context;                                                                   \
-        (void)thread;                                                                              \
-        int64_t i = task * BLOCK, end = w->count - i < BLOCK ? w->count : i + BLOCK;               \
-        for (; i + VL <= end; i += VL) name##_values(w, i, VL);                                    \
-        if (i < end) name##_values(w, i, end - i);                                                 \
-    }                                                                                              \
-    sppo_status KERNEL(name)(sppo__call *c) {                                                      \
-        return run(c, name##_task);                                                                \
+#define STEP(name) \
+    static void name##_task(void *context, int64_t task, int thread) { \
+        const work *w = context; \
+        (void)thread; \
+        int64_t i = task * BLOCK, end = w->count - i < BLOCK ? w->count : i + BLOCK; \
+        for (; i + VL <= end; i += VL) name##_values(w, i, VL); \
+        if (i < end) name##_values(w, i, end - i); \
+    } \
+    sppo_status KERNEL(name)(sppo__call * c) { \
+        return run(c, name##_task); \
     }
 
 STEP(rmsprop)

@@ -2,8 +2,8 @@
  *
  * A [N, K] weight is ceil(N / 64) panels, each for 64 output rows; rows past N are zero.
  *     f32, bf16   [K][64]
- *     q8_0        K / 32 blocks of: 64 scales (f16), then [32][64] of int8; a value is scale * int8,
- *                 which is exact in f32
+ *     q8_0        K / 32 blocks of 64 scales (f16), then [32][64] of int8; a value is its scale
+ *                 times its int8, which is exact in f32
  * Everything here is a part of an op, run by one thread on a block of its work. */
 
 #ifndef SPPO_PANEL_H
@@ -12,10 +12,10 @@
 #include "cpu/tile.h"
 
 enum {
-    PANEL_DEPTH = 640,       // most rows of a panel multiplied in one go: they stay in L2
-    PANEL_ROWS = 384,        // most rows of x in one task
-    PANEL_EXPAND = 24,       // from so many rows on it pays to make f32 of bf16 first
-    PANEL_DX_DEPTH = 256,    // rows of W that are transposed at once
+    PANEL_DEPTH = 640,          // most rows of a panel multiplied in one go: they stay in L2
+    PANEL_ROWS = 384,           // most rows of x in one task
+    PANEL_EXPAND = 24,          // from so many rows on it pays to make f32 of bf16 first
+    PANEL_DX_DEPTH = 256,       // rows of W that are transposed at once
     PANEL_DWEIGHT_DEPTH = 128,  // rows of dy copied at once: they stay in L1
     Q8_BLOCK = 64 * 2 + 32 * 64
 };
@@ -37,8 +37,8 @@ static inline int64_t panel_count(int64_t N) {
     return (N + 63) / 64;
 }
 
-/* Cuts `rows` into blocks of whole tiles, at most `most` rows each, so that `tasks_a_block` tasks of
- * each block keep all threads busy; values do not depend on it. */
+/* Cuts `rows` into blocks of whole tiles, at most `most` rows each, so that `tasks_a_block` tasks
+ * of each block keep all threads busy; values do not depend on it. */
 static inline void panel_cut(int64_t rows, int64_t least, int64_t most, int64_t tasks_a_block,
                              int64_t *block, int64_t *blocks) {
     int64_t n = (rows + most - 1) / most, enough = 4 * (int64_t)sppo_threads();
@@ -80,12 +80,15 @@ static inline void panel_expand(sppo_dtype dtype, const void *panel, int64_t k, 
 static inline void panel_forward(sppo_dtype dtype, const void *panel, int64_t rows, int64_t K,
                                  const float *x, int64_t ldx, float *y, int64_t ldy,
                                  float *scratch) {
+    if (K == 0) {  // the empty sum
+        tile_f32(rows, 0, x, ldx, 1, x, 64, y, ldy, false);
+        return;
+    }
     bool direct = dtype == SPPO_DTYPE_F32 || (dtype == SPPO_DTYPE_BF16 && rows < PANEL_EXPAND);
     int64_t most = direct && rows <= TILE_ROWS ? K : PANEL_DEPTH;
     if (!direct && rows <= TILE_ROWS) most = 32;  // stays in L1
-    int64_t parts = (K + most - 1) / most, step = parts ? (K + parts - 1) / parts : 0;
+    int64_t parts = (K + most - 1) / most, step = (K + parts - 1) / parts;
     step = (step + 31) / 32 * 32;
-    if (K == 0) tile_f32(rows, 0, x, ldx, 1, x, 64, y, ldy, false);
     for (int64_t k = 0; k < K; k += step) {
         int64_t depth = K - k < step ? K - k : step;
         if (dtype == SPPO_DTYPE_BF16 && direct) {
@@ -106,6 +109,7 @@ static inline void panel_forward(sppo_dtype dtype, const void *panel, int64_t ro
 static inline void columns_copy(int64_t rows, int64_t columns, const float *src, int64_t lds,
                                 float *dst, int64_t ldd) {
     for (int64_t r = 0; r < rows; r++)
+        // NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker)
         memcpy(dst + r * ldd, src + r * lds, (size_t)columns * sizeof *dst);
 }
 
@@ -143,8 +147,8 @@ static inline void panel_dx(sppo_dtype dtype, const void *panels, int64_t N, int
     if (columns < 64) columns_copy(rows, columns, edge, 64, dx + k, K);
 }
 
-/* dpanel[k, 0..63] += sum over m < M of x[m, k] * dy[m, 0..63], for `count` rows of the panel from k
- * on; dy has `columns` (1..64) of this panel. */
+/* dpanel[k, 0..63] += sum over m < M of x[m, k] * dy[m, 0..63], for `count` rows of the panel from
+ * k on; dy has `columns` (1..64) of this panel. */
 static inline void panel_dweight(int64_t M, int64_t k, int64_t count, const float *x, int64_t ldx,
                                  const float *dy, int64_t lddy, int64_t columns, float *dpanel,
                                  float *scratch) {

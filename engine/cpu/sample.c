@@ -1,9 +1,10 @@
 /* sample.c - draws one token for each row of logits, rows in parallel.
  *
- * Tokens are ranked by logit, ties by the lower id. top_k keeps the first k; top_p keeps the shortest
- * run of what top_k left that has at least the share top_p of its probability (one token at least);
- * min_p keeps what is at least min_p times as likely as the likeliest. So every filter ends in a last
- * kept token, and no order beyond it is ever made. The draw walks the kept tokens by id.
+ * Tokens are ranked by logit, ties by the lower id. top_k keeps the first k; top_p keeps the
+ * shortest run of what top_k left that has at least the share top_p of its probability (one token
+ * at least); min_p keeps what is at least min_p times as likely as the likeliest. So every filter
+ * ends in a last kept token, and no order beyond it is ever made. The draw walks the kept tokens by
+ * id.
  *
  * A weight is exp((logit - maximum) / temperature): 1 for the likeliest token. */
 
@@ -19,12 +20,12 @@ typedef struct work {
 
 /* Scratch of one row. */
 typedef struct row {
-    const float *x;   // [V] logits
+    const float *x;  // [V] logits
     int64_t V;
-    lse_part *part;   // [chunks]
-    double *sum;      // [chunks] of weights
-    float *weight;    // [V], 0 for what is filtered out
-    int32_t *heap;    // [V] ids
+    lse_part *part;  // [chunks]
+    double *sum;     // [chunks] of weights
+    float *weight;   // [V], 0 for what is filtered out
+    int32_t *heap;   // [V] ids
 } row;
 
 static int64_t scratch_bytes(int64_t V, int64_t chunks) {
@@ -71,19 +72,34 @@ static double total_weight(const row *r, int64_t chunks) {
     return total;
 }
 
+static void heapify(const float *x, int32_t *heap, int64_t count) {
+    for (int64_t i = count / 2 - 1; i >= 0; i--) sift(x, heap, count, i);
+}
+
+/* A logit that the first k tokens in rank reach: the k-th of a small part of all. */
+static float reached_by(row *r, int64_t k) {
+    int64_t count = 4 * k < LSE_CHUNK ? LSE_CHUNK : 4 * k;
+    if (count > r->V / 2) return -INFINITY;
+    for (int64_t i = 0; i < count; i++) r->heap[i] = (int32_t)i;
+    heapify(r->x, r->heap, count);
+    for (int64_t i = 1; i < k; i++) pop(r->x, r->heap, &count);
+    return r->x[r->heap[0]];
+}
+
 /* The last token that top_k and top_p keep. */
 static int32_t last_kept(row *r, const sppo_sample_options *o, double total) {
     bool top_k = o->top_k > 0 && o->top_k < r->V;
     double share = (double)o->top_p;
-    /* Tokens lighter than this weigh at most (1 - top_p) / 2 together, and all weigh at least 1: the
-     * run that top_p keeps ends before them. */
+    /* Tokens lighter than this weigh at most (1 - top_p) / 2 together, and all weigh at least 1:
+     * the run that top_p keeps ends before them. */
     float least = top_k ? 0 : (float)((1 - share) / 2 / (double)r->V);
+    float bound = top_k ? reached_by(r, o->top_k) : -INFINITY;
     int64_t count = 0;
     for (int64_t i = 0; i < r->V; i++) {
         r->heap[count] = (int32_t)i;
-        count += r->weight[i] > least;
+        count += (r->weight[i] > least) & (r->x[i] >= bound);
     }
-    for (int64_t i = count / 2 - 1; i >= 0; i--) sift(r->x, r->heap, count, i);
+    heapify(r->x, r->heap, count);
     int64_t all = count;
     if (top_k) {
         total = 0;

@@ -11,8 +11,9 @@
 #include "core/tensor.h"
 #include "cpu/simd.h"
 
-/* Vectors of columns that one row alone takes: as many chains as hide the latency of a multiply-add,
- * and long runs of memory, since a single row runs at the speed of the weights' stream. */
+/* Vectors of columns that one row alone takes: as many chains as hide the latency of a
+ * multiply-add, and long runs of memory, since a single row runs at the speed of the weights'
+ * stream. */
 enum { TILE_VECTORS_ONE_ROW = 64 / VL < 8 ? 64 / VL : 8 };
 
 /* B[k, ..] of one tile; `half` says that B is bf16. */
@@ -26,8 +27,7 @@ ALWAYS_INLINE void tile_block(int rows, int vectors, bool half, int64_t depth, c
                               float *c, int64_t ldc, bool add) {
     vf sum[TILE_ROWS][TILE_VECTORS_ONE_ROW];
     for (int r = 0; r < rows; r++)
-        for (int v = 0; v < vectors; v++)
-            sum[r][v] = add ? vload(c + r * ldc + v * VL) : vset(0);
+        for (int v = 0; v < vectors; v++) sum[r][v] = add ? vload(c + r * ldc + v * VL) : vset(0);
     for (int64_t k = 0; k < depth; k++) {
         vf row[TILE_VECTORS_ONE_ROW];
         for (int v = 0; v < vectors; v++) row[v] = tile_load(b, k * ldb + v * VL, half);
@@ -44,7 +44,7 @@ ALWAYS_INLINE void tile_block(int rows, int vectors, bool half, int64_t depth, c
 ALWAYS_INLINE void tile_columns(int vectors, bool half, int64_t rows, int64_t depth, const float *a,
                                 int64_t row_stride, int64_t column_stride, const void *b,
                                 int64_t ldb, float *c, int64_t ldc, bool add) {
-#define TILE(n)                                                                                    \
+#define TILE(n) \
     tile_block(n, vectors, half, depth, a, row_stride, column_stride, b, ldb, c, ldc, add)
     for (; rows >= TILE_ROWS; rows -= TILE_ROWS) {
         TILE(TILE_ROWS);
@@ -79,8 +79,8 @@ ALWAYS_INLINE void tile_any(bool half, int64_t rows, int64_t depth, const float 
                      (const char *)b + j * size, ldb, c + j, ldc, add);
 }
 
-/* A's value (r, k) is a[r * row_stride + k * column_stride]; B's row k starts at b + k * ldb; C's row
- * r at c + r * ldc. Any rows >= 0; cut into tiles of TILE_ROWS inside. */
+/* A's value (r, k) is a[r * row_stride + k * column_stride]; B's row k starts at b + k * ldb; C's
+ * row r at c + r * ldc. Any rows >= 0; cut into tiles of TILE_ROWS inside. */
 static inline void tile_f32(int64_t rows, int64_t depth, const float *a, int64_t row_stride,
                             int64_t column_stride, const float *b, int64_t ldb, float *c,
                             int64_t ldc, bool add) {

@@ -64,8 +64,7 @@ bool sppo__embedded_push(lua_State *L, const char *name, bool with_chunk_name) {
     size_t length;
 
     // The header must be the one that this binary was built with.
-    if (root && *root && strcmp(name, "sppo.h") &&
-        push_from_disk(L, root, name, with_chunk_name))
+    if (root && *root && strcmp(name, "sppo.h") && push_from_disk(L, root, name, with_chunk_name))
         return true;
     const char *text = sppo__embedded_find(name, &length);
     if (!text) return false;

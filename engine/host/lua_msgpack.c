@@ -244,6 +244,7 @@ static bool push_int(input *in, size_t start, size_t bytes, bool is_signed) {
     if (!read_bits(in, bytes, &bits)) return false;
     int unused = 64 - 8 * (int)bytes;
     double x = (double)bits;
+    // NOLINTNEXTLINE(bugprone-integer-division)
     if (is_signed) x = (double)((int64_t)(bits << unused) / ((int64_t)1 << unused));
     if (fabs(x) > EXACT) return fail(in, start, "has a whole number beyond 2^53");
     lua_pushnumber(in->L, x);

@@ -14,11 +14,11 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-sppo_status sppo__fail_os(const char *path, const char *verb) {
+sppo_status (sppo__fail_os)(const char *path, const char *verb) {
     return sppo__fail(SPPO_ERR_IO, TEXT_FILE_OS, path, verb, strerror(errno));
 }
 
-sppo_status sppo__fail_memory(const char *path, int64_t bytes) {
+sppo_status (sppo__fail_memory)(const char *path, int64_t bytes) {
     return sppo__fail(SPPO_ERR_MEMORY, TEXT_FILE_MEMORY, path, (long long)bytes);
 }
 

@@ -327,6 +327,7 @@ static sppo_status index_names(const sppo_gguf *g, sppo__name **out, int64_t cou
     const char *name = tensors ? g->tensors[twice].name : g->entries[twice].name;
     int64_t at = tensors ? g->tensors[twice].at : g->entries[twice].at;
     return sppo__fail(SPPO_ERR_FORMAT, TEXT_FILE_TWICE, g->path, tensors ? "tensor" : "key",
+                      // NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker)
                       sppo__quoted(name, (int64_t)strlen(name)), (long long)at);
 }
 

@@ -19,8 +19,8 @@ static sppo_status check(const sppo__call *c, const sppo_sample_options *o) {
     if (!st) st = check_option("top_p", o->top_p, 1);
     if (!st) st = check_option("min_p", o->min_p, 1);
     if (!st && o->top_k < 0)
-        st = sppo__fail(SPPO_ERR_ARGUMENT, TEXT_RANGE, "sample", "top_k", 0LL,
-                        (long long)INT32_MAX, (long long)o->top_k);
+        st = sppo__fail(SPPO_ERR_ARGUMENT, TEXT_RANGE, "sample", "top_k", 0LL, (long long)INT32_MAX,
+                        (long long)o->top_k);
     return st;
 }
 
@@ -32,8 +32,7 @@ sppo_status sppo_sample_tokens(sppo_tensor *logits, const sppo_sample_options *o
     if (!st) st = check(&c, options);
     st = sppo__finish(&c, st, NULL, NULL, 0);
     for (int64_t i = 0; !st && i < logits->shape[0]; i++)
-        if (ids[i] < 0)
-            st = sppo__fail(SPPO_ERR_NONFINITE, TEXT_SAMPLE_NONFINITE, (long long)i);
+        if (ids[i] < 0) st = sppo__fail(SPPO_ERR_NONFINITE, TEXT_SAMPLE_NONFINITE, (long long)i);
     return st;
 }
 

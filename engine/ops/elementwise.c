@@ -5,8 +5,8 @@
 
 /* Gradient of input i += scale * gradient of the output. */
 static sppo_status pass_on(const sppo__call *fwd, int i, float scale) {
-    sppo__call c = {.op = SPPO_OP_ACCUMULATE, .in = {sppo__dout(fwd, 0)}, .n_in = 1, .n_out = 1,
-                    .f = {scale}};
+    sppo__call c = {
+        .op = SPPO_OP_ACCUMULATE, .in = {sppo__dout(fwd, 0)}, .n_in = 1, .n_out = 1, .f = {scale}};
     sppo_status st = sppo__din(fwd, i, &c.out[0]);
     return st || !c.out[0] ? st : sppo__run(&c);
 }
@@ -27,8 +27,8 @@ static sppo_status affine_backward(const sppo__call *fwd) {
 
 /* A backward kernel that reads the gradient of the output and both inputs. */
 static sppo_status binary_backward(const sppo__call *fwd, sppo__op op) {
-    sppo__call c = {.op = op, .in = {sppo__dout(fwd, 0), fwd->in[0], fwd->in[1]}, .n_in = 3,
-                    .n_out = 2};
+    sppo__call c = {
+        .op = op, .in = {sppo__dout(fwd, 0), fwd->in[0], fwd->in[1]}, .n_in = 3, .n_out = 2};
     sppo_status st = sppo__din(fwd, 0, &c.out[0]);
     if (!st) st = sppo__din(fwd, 1, &c.out[1]);
     return st ? st : sppo__run(&c);
@@ -133,9 +133,9 @@ sppo_status sppo_log_sigmoid(sppo_tensor **out, sppo_tensor *x) {
 }
 
 /* Operations a value; an exponential counts as ten. */
-#define META(name, flops)                                                                          \
-    sppo_status sppo_meta_##name(sppo__call *c) {                                                  \
-        return sppo__cost(c, (flops) * (double)sppo_tensor_count(c->in[0]));                       \
+#define META(name, flops) \
+    sppo_status sppo_meta_##name(sppo__call *c) { \
+        return sppo__cost(c, (flops) * (double)sppo_tensor_count(c->in[0])); \
     }
 
 META(add, 1)

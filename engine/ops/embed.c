@@ -3,7 +3,9 @@
 #include "ops/op.h"
 
 static sppo_status embed_backward(const sppo__call *fwd) {
-    sppo__call c = {.op = SPPO_OP_EMBED_BACKWARD, .in = {sppo__dout(fwd, 0), fwd->in[1]}, .n_in = 2,
+    sppo__call c = {.op = SPPO_OP_EMBED_BACKWARD,
+                    .in = {sppo__dout(fwd, 0), fwd->in[1]},
+                    .n_in = 2,
                     .n_out = 1};
     sppo_status st = sppo__din(fwd, 0, &c.out[0]);
     return st || !c.out[0] ? st : sppo__run(&c);
@@ -13,18 +15,18 @@ sppo_status sppo_embed(sppo_tensor **out, sppo_tensor *weight, sppo_tensor *toke
     sppo__call c = {.op = SPPO_OP_EMBED, .in = {weight, tokens}, .n_in = 2, .save_in = 2};
     sppo_status st = sppo__begin(&c);
     if (!st && weight->ndim != 2)
-        st = sppo__fail(SPPO_ERR_SHAPE, TEXT_WANT_NDIM, "embed", "weight",
-                        sppo__shape_text(weight), 2);
+        st = sppo__fail(SPPO_ERR_SHAPE, TEXT_WANT_NDIM, "embed", "weight", sppo__shape_text(weight),
+                        2);
     if (!st && (weight->dtype == SPPO_DTYPE_I32 || weight->dtype == SPPO_DTYPE_F16))
         st = sppo__fail(SPPO_ERR_DTYPE, TEXT_WANT_DTYPE, "embed", "weight",
                         sppo__dtype_name(weight->dtype), "f32, bf16 or q8_0");
     if (!st) st = sppo__want(&c, 1, "tokens", SPPO_DTYPE_I32, SPPO_LAYOUT_ROWS);
     if (!st && tokens->ndim != 1)
-        st = sppo__fail(SPPO_ERR_SHAPE, TEXT_WANT_NDIM, "embed", "tokens",
-                        sppo__shape_text(tokens), 1);
+        st = sppo__fail(SPPO_ERR_SHAPE, TEXT_WANT_NDIM, "embed", "tokens", sppo__shape_text(tokens),
+                        1);
     if (!st) st = sppo__check_index(&c, 1, "tokens", weight->shape[0]);
-    if (!st) st = sppo__out(&c, 0, SPPO_DTYPE_F32, 2,
-                            (int64_t[]){c.in[1]->shape[0], weight->shape[1]});
+    if (!st)
+        st = sppo__out(&c, 0, SPPO_DTYPE_F32, 2, (int64_t[]){c.in[1]->shape[0], weight->shape[1]});
     return sppo__finish(&c, st, embed_backward, out, 1);
 }
 

@@ -3,8 +3,10 @@
 #include "ops/op.h"
 
 static sppo_status take_rows_backward(const sppo__call *fwd) {
-    sppo__call c = {.op = SPPO_OP_TAKE_ROWS_BACKWARD, .in = {sppo__dout(fwd, 0), fwd->in[1]},
-                    .n_in = 2, .n_out = 1};
+    sppo__call c = {.op = SPPO_OP_TAKE_ROWS_BACKWARD,
+                    .in = {sppo__dout(fwd, 0), fwd->in[1]},
+                    .n_in = 2,
+                    .n_out = 1};
     sppo_status st = sppo__din(fwd, 0, &c.out[0]);
     return st || !c.out[0] ? st : sppo__run(&c);
 }

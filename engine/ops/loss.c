@@ -5,7 +5,9 @@
 
 /* Log-sum-exp of each row was kept in out[1]; the logits are made again. */
 static sppo_status token_logprob_backward(const sppo__call *fwd) {
-    sppo__call c = {.op = SPPO_OP_TOKEN_LOGPROB_BACKWARD, .n_in = 5, .n_out = 2,
+    sppo__call c = {.op = SPPO_OP_TOKEN_LOGPROB_BACKWARD,
+                    .n_in = 5,
+                    .n_out = 2,
                     .in = {fwd->in[0], fwd->in[1], fwd->in[2], fwd->out[1], sppo__dout(fwd, 0)}};
     if (!c.in[4]) return SPPO_OK;
     sppo_status st = sppo__din(fwd, 0, &c.out[0]);
@@ -41,12 +43,14 @@ static sppo_status check(const sppo__call *c) {
 
 sppo_status sppo_token_logprob(sppo_tensor **out, sppo_tensor *hidden, sppo_tensor *weight,
                                sppo_tensor *target) {
-    sppo__call c = {.op = SPPO_OP_TOKEN_LOGPROB, .in = {hidden, weight, target}, .n_in = 3,
-                    .save_in = 7, .save_out = 2};
+    sppo__call c = {.op = SPPO_OP_TOKEN_LOGPROB,
+                    .in = {hidden, weight, target},
+                    .n_in = 3,
+                    .save_in = 7,
+                    .save_out = 2};
     sppo_status st = sppo__begin(&c);
     if (!st) st = check(&c);
-    for (int i = 0; i < 2 && !st; i++)
-        st = sppo__out(&c, i, SPPO_DTYPE_F32, 1, c.in[0]->shape);
+    for (int i = 0; i < 2 && !st; i++) st = sppo__out(&c, i, SPPO_DTYPE_F32, 1, c.in[0]->shape);
     return sppo__finish(&c, st, token_logprob_backward, out, 1);
 }
 

@@ -5,7 +5,9 @@
 
 /* The forward pass kept each row's 1 / rms in out[1]: backward needs no second reduction over x. */
 static sppo_status rms_norm_backward(const sppo__call *fwd) {
-    sppo__call c = {.op = SPPO_OP_RMS_NORM_BACKWARD, .n_in = 4, .n_out = 2,
+    sppo__call c = {.op = SPPO_OP_RMS_NORM_BACKWARD,
+                    .n_in = 4,
+                    .n_out = 2,
                     .in = {sppo__dout(fwd, 0), fwd->in[0], fwd->in[1], fwd->out[1]}};
     sppo_status st = sppo__din(fwd, 0, &c.out[0]);
     if (!st) st = sppo__din(fwd, 1, &c.out[1]);
@@ -26,7 +28,11 @@ static sppo_status check(const sppo__call *c) {
 }
 
 sppo_status sppo_rms_norm(sppo_tensor **out, sppo_tensor *x, sppo_tensor *weight, float eps) {
-    sppo__call c = {.op = SPPO_OP_RMS_NORM, .in = {x, weight}, .n_in = 2, .f = {eps}, .save_in = 3,
+    sppo__call c = {.op = SPPO_OP_RMS_NORM,
+                    .in = {x, weight},
+                    .n_in = 2,
+                    .f = {eps},
+                    .save_in = 3,
                     .save_out = 2};
     sppo_status st = sppo__begin(&c);
     if (!st) st = check(&c);

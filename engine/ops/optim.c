@@ -33,6 +33,7 @@ static sppo_status step(sppo__call *c, const char *const *names) {
     sppo_status st = sppo__begin(c);
     sppo_grad_enable(recording);
     if (!st) st = sppo__want(c, 0, "grad", SPPO_DTYPE_F32, c->in[0]->layout);
+    // NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage)
     for (int i = 0; i < c->n_out && !st; i++) st = check(c, names[i], c->out[i]);
     for (int i = 0; i < 8 && !st; i++)
         if (!isfinite(c->f[i]))
@@ -47,36 +48,45 @@ static sppo_status step(sppo__call *c, const char *const *names) {
 
 sppo_status sppo_rmsprop_step(sppo_tensor *p, sppo_tensor *grad, sppo_tensor *v, double lr,
                               double alpha, double eps, double weight_decay, double scale) {
-    sppo__call c = {.op = SPPO_OP_RMSPROP, .in = {grad}, .out = {p, v}, .n_out = 2,
+    sppo__call c = {.op = SPPO_OP_RMSPROP,
+                    .in = {grad},
+                    .out = {p, v},
+                    .n_out = 2,
                     .f = {(float)scale, (float)weight_decay, (float)-lr, (float)alpha,
                           (float)(1 - alpha), (float)eps}};
     return step(&c, (const char *const[]){"p", "v"});
 }
 
 sppo_status sppo_adamw_step(sppo_tensor *p, sppo_tensor *grad, sppo_tensor *m, sppo_tensor *v,
-                            double lr, double beta1, double beta2, double eps,
-                            double weight_decay, double scale, int64_t number) {
+                            double lr, double beta1, double beta2, double eps, double weight_decay,
+                            double scale, int64_t number) {
     if (number < 1)
-        return sppo__fail(SPPO_ERR_ARGUMENT, TEXT_RANGE, "adamw", "step", 1LL,
-                          (long long)INT64_MAX, (long long)number);
+        return sppo__fail(SPPO_ERR_ARGUMENT, TEXT_RANGE, "adamw", "step", 1LL, (long long)INT64_MAX,
+                          (long long)number);
     double bias1 = 1 - pow(beta1, (double)number), bias2 = 1 - pow(beta2, (double)number);
-    sppo__call c = {.op = SPPO_OP_ADAMW, .in = {grad}, .out = {p, m, v}, .n_out = 3,
+    sppo__call c = {.op = SPPO_OP_ADAMW,
+                    .in = {grad},
+                    .out = {p, m, v},
+                    .n_out = 3,
                     .f = {(float)scale, (float)(1 - lr * weight_decay), (float)(-lr / bias1),
-                          (float)(1 - beta1), (float)beta2, (float)(1 - beta2),
-                          (float)sqrt(bias2), (float)eps}};
+                          (float)(1 - beta1), (float)beta2, (float)(1 - beta2), (float)sqrt(bias2),
+                          (float)eps}};
     return step(&c, (const char *const[]){"p", "m", "v"});
 }
 
 sppo_status sppo_sgd_step(sppo_tensor *p, sppo_tensor *grad, double lr, double weight_decay,
                           double scale) {
-    sppo__call c = {.op = SPPO_OP_SGD, .in = {grad}, .out = {p}, .n_out = 1,
+    sppo__call c = {.op = SPPO_OP_SGD,
+                    .in = {grad},
+                    .out = {p},
+                    .n_out = 1,
                     .f = {(float)scale, (float)weight_decay, (float)-lr}};
     return step(&c, (const char *const[]){"p"});
 }
 
-#define META(name, flops)                                                                          \
-    sppo_status sppo_meta_##name(sppo__call *c) {                                                  \
-        return sppo__cost(c, (flops) * (double)sppo_tensor_count(c->in[0]));                       \
+#define META(name, flops) \
+    sppo_status sppo_meta_##name(sppo__call *c) { \
+        return sppo__cost(c, (flops) * (double)sppo_tensor_count(c->in[0])); \
     }
 
 META(rmsprop, 9)

@@ -18,8 +18,10 @@ sppo_status sppo_sum(sppo_tensor **out, sppo_tensor *x) {
 }
 
 static sppo_status segment_sum_backward(const sppo__call *fwd) {
-    sppo__call c = {.op = SPPO_OP_SEGMENT_SUM_BACKWARD, .in = {sppo__dout(fwd, 0), fwd->in[1]},
-                    .n_in = 2, .n_out = 1};
+    sppo__call c = {.op = SPPO_OP_SEGMENT_SUM_BACKWARD,
+                    .in = {sppo__dout(fwd, 0), fwd->in[1]},
+                    .n_in = 2,
+                    .n_out = 1};
     sppo_status st = sppo__din(fwd, 0, &c.out[0]);
     return st || !c.out[0] ? st : sppo__run(&c);
 }
@@ -68,8 +70,8 @@ sppo_status sppo_tensor_nonfinite(const sppo_tensor *x, int64_t *count) {
     return st;
 }
 
-#define COST(name, flops)                                                   \
-    sppo_status sppo_meta_##name(sppo__call *c) {                           \
+#define COST(name, flops) \
+    sppo_status sppo_meta_##name(sppo__call *c) { \
         return sppo__cost(c, flops * (double)sppo_tensor_count(c->in[0])); \
     }
 COST(sum, 1)

@@ -33,8 +33,8 @@ sppo_status sppo_log_softmax(sppo_tensor **out, sppo_tensor *x) {
     return make(out, x, SPPO_OP_LOG_SOFTMAX, log_softmax_backward);
 }
 
-#define COST(name, flops)                                                   \
-    sppo_status sppo_meta_##name(sppo__call *c) {                           \
+#define COST(name, flops) \
+    sppo_status sppo_meta_##name(sppo__call *c) { \
         return sppo__cost(c, flops * (double)sppo_tensor_count(c->in[0])); \
     }
 COST(softmax, 12)

@@ -4,6 +4,9 @@
 #include "cpu/cpu.h"
 #include "ops/op.h"
 
+/* A call has i[0] = offset in bytes, i[1] = which view, i[2] and i[3] = its axes, or axis and start. */
+enum { RESHAPE, NARROW, TRANSPOSE };
+
 /* What every device's view kernel does: the output takes the input's storage. On a replay too. */
 static sppo_status share(const sppo__call *c) {
     sppo_tensor *x = c->in[0], *y = c->out[0];
@@ -43,10 +46,18 @@ static sppo_status view_backward(const sppo__call *fwd) {
     st = sppo__tensor_shell(&window, dx->dtype, dx->device, SPPO_LAYOUT_ROWS, y->ndim, y->shape,
                             "view");
     if (st) return st;
-    for (int i = 0; i < y->ndim; i++) window->stride[i] = y->stride[i];
+    // x may have gaps, its gradient has none: the view is made anew over the gradient's strides.
+    int64_t first = 0;
+    int a = (int)fwd->i[2], b = (int)fwd->i[3];
+    if (fwd->i[1] == NARROW) {
+        for (int i = 0; i < y->ndim; i++) window->stride[i] = dx->stride[i];
+        first = fwd->i[3] * dx->stride[a];
+    } else if (fwd->i[1] == TRANSPOSE) {
+        for (int i = 0; i < y->ndim; i++) window->stride[i] = dx->stride[i == a ? b : i == b ? a : i];
+    }
     window->storage = dx->storage;
     window->storage->refs++;
-    window->offset = dx->offset + fwd->i[0];
+    window->offset = dx->offset + sppo__dtype_bytes(dx->dtype, first);
     sppo__call c = {.op = SPPO_OP_ACCUMULATE, .in = {dy}, .n_in = 1, .out = {window}, .n_out = 1,
                     .f = {1}};
     st = sppo__run(&c);
@@ -55,9 +66,10 @@ static sppo_status view_backward(const sppo__call *fwd) {
 }
 
 /* y is a shell with its strides set; offset in bytes from x's first value. */
-static sppo_status finish_view(sppo_tensor **out, sppo_tensor *x, sppo_tensor *y, int64_t offset) {
+static sppo_status finish_view(sppo_tensor **out, sppo_tensor *x, sppo_tensor *y, int64_t offset,
+                               int which, int64_t a, int64_t b) {
     sppo__call c = {.op = SPPO_OP_VIEW, .in = {x}, .n_in = 1, .out = {y}, .n_out = 1,
-                    .i = {offset}};
+                    .i = {offset, which, a, b}};
     return sppo__finish(&c, SPPO_OK, view_backward, out, 1);
 }
 
@@ -91,7 +103,7 @@ sppo_status sppo_view(sppo_tensor **out, sppo_tensor *x, int ndim, const int64_t
                           sppo__dims_text(ndim, shape));
     sppo_tensor *y;
     st = sppo__tensor_shell(&y, x->dtype, x->device, SPPO_LAYOUT_ROWS, ndim, size, x->made_by);
-    return st ? st : finish_view(out, x, y, 0);
+    return st ? st : finish_view(out, x, y, 0, RESHAPE, 0, 0);
 }
 
 sppo_status sppo_narrow(sppo_tensor **out, sppo_tensor *x, int axis, int64_t start,
@@ -111,7 +123,8 @@ sppo_status sppo_narrow(sppo_tensor **out, sppo_tensor *x, int axis, int64_t sta
     st = sppo__tensor_shell(&y, x->dtype, x->device, SPPO_LAYOUT_ROWS, x->ndim, shape, x->made_by);
     if (st) return st;
     for (int i = 0; i < x->ndim; i++) y->stride[i] = x->stride[i];
-    return finish_view(out, x, y, sppo__dtype_bytes(x->dtype, start * x->stride[axis]));
+    return finish_view(out, x, y, sppo__dtype_bytes(x->dtype, start * x->stride[axis]), NARROW,
+                       axis, start);
 }
 
 sppo_status sppo_transpose(sppo_tensor **out, sppo_tensor *x, int a, int b) {
@@ -128,7 +141,7 @@ sppo_status sppo_transpose(sppo_tensor **out, sppo_tensor *x, int a, int b) {
     st = sppo__tensor_shell(&y, x->dtype, x->device, SPPO_LAYOUT_ROWS, x->ndim, shape, x->made_by);
     if (st) return st;
     for (int i = 0; i < x->ndim; i++) y->stride[i] = x->stride[i == a ? b : i == b ? a : i];
-    return finish_view(out, x, y, 0);
+    return finish_view(out, x, y, 0, TRANSPOSE, a, b);
 }
 
 static sppo_status copy_backward(const sppo__call *fwd) {

@@ -30,6 +30,10 @@ function M.suggest(word, known)
   local best, best_distance
   for _, candidate in ipairs(known) do
     local d = distance(word:lower(), candidate:lower())
+    -- Of two that are as near, the one that begins alike.
+    if best and d == best_distance and candidate:sub(1, 1) == word:sub(1, 1) and best:sub(1, 1) ~= word:sub(1, 1) then
+      best = candidate
+    end
     if not best or d < best_distance then best, best_distance = candidate, d end
   end
   if best and best_distance <= math.max(1, math.floor(#word / 3)) then return best end
@@ -60,14 +64,14 @@ end
 
 --- nil, or what is wrong with a number: "sample.k must be an integer in 2..64, got 1".
 function M.number_text(name, value, kind, low, high)
-  local fine = type(value) == 'number' and value == value and
+  local fine = type(value) == 'number' and value == value and math.abs(value) < math.huge and
     (kind ~= 'integer' or value == math.floor(value)) and
     (not low or value >= low) and (not high or value <= high)
   if fine then return end
   local range = ''
-  if low and high then range = (' in %g..%g'):format(low, high)
-  elseif low then range = (' of at least %g'):format(low)
-  elseif high then range = (' of at most %g'):format(high) end
+  if low and high then range = (' in %.16g..%.16g'):format(low, high)
+  elseif low then range = (' of at least %.16g'):format(low)
+  elseif high then range = (' of at most %.16g'):format(high) end
   local got = type(value) == 'number' and ('%.14g'):format(value) or
     (type(value) == 'string' and ('\'%s\''):format(value) or type(value))
   return ('%s must be %s%s, got %s'):format(name, kind == 'integer' and 'an integer' or 'a number',

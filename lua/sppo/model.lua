@@ -50,7 +50,9 @@ local required = {
 --- Checks a config before anything is allocated from its numbers; a copy with what may be left out.
 local function check_config(given, path)
   local config = {}
-  for key, value in pairs(given) do config[key] = value end
+  for key, value in pairs(given) do
+    if value ~= json.null then config[key] = value end
+  end
   local function bad(...)
     local text = path .. ': ' .. (...):format(select(2, ...))
     engine.kind('format', text)
@@ -72,12 +74,16 @@ local function check_config(given, path)
     or check.number_text('num_key_value_heads', kv, 'integer', 1, heads)
   if text then return bad('%s', text) end
   if heads % kv ~= 0 then return bad('%d attention heads for %d key/value heads', heads, kv) end
-  config.rms_norm_eps = tonumber(config.rms_norm_eps) or 1e-6
   if type(config.rope_parameters) == 'table' then
     config.rope_theta = config.rope_theta or config.rope_parameters.rope_theta
   end
-  config.rope_theta = tonumber(config.rope_theta) or 10000
-  config.max_position_embeddings = tonumber(config.max_position_embeddings) or 2048
+  config.rope_theta = config.rope_theta or 10000
+  config.rms_norm_eps = config.rms_norm_eps or 1e-6
+  config.max_position_embeddings = config.max_position_embeddings or 2048
+  text = check.number_text('rope_theta', config.rope_theta, 'number', 1, 1e12)
+    or check.number_text('rms_norm_eps', config.rms_norm_eps, 'number', 1e-12, 1)
+    or check.number_text('max_position_embeddings', config.max_position_embeddings, 'integer', 1, 2^30)
+  if text then return bad('%s', text) end
   local scaling = config.rope_scaling
   if type(scaling) == 'table' and next(scaling) then
     return bad('rope_scaling is not supported by this version')
@@ -113,7 +119,11 @@ local function open_source(path)
   if path:match('%.gguf$') or not files.is_folder(path) then return weights.gguf(path) end
   local config, err = files.json(path .. '/config.json')
   if not config then return nil, err end
-  if type(config) ~= 'table' then return nil, path .. '/config.json: not an object' end
+  if type(config) ~= 'table' then
+    err = path .. '/config.json: not an object'
+    engine.kind('format', err)
+    return nil, err
+  end
   return weights.folder(path, config)
 end
 

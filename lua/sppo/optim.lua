@@ -93,7 +93,7 @@ end
 ---@return number norm     before clipping
 function M.step(optimizer, parameters, state, lr, number, clip)
   local norm = M.global_norm(parameters)
-  if not (norm < math.huge) then
+  if norm ~= norm or norm == math.huge then
     engine.raise('nonfinite', ('train: the gradient\'s norm is %s at step %d; no weight was changed'):format(
       norm ~= norm and 'NaN' or 'infinite', number))
   end

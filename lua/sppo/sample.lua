@@ -51,8 +51,8 @@ local function check_prompts(prompts, options, config)
   for i, p in ipairs(prompts) do
     if #p.tokens == 0 then engine.raise('argument', ('sample: prompt %d is empty'):format(i), 3) end
     if #p.tokens + options.max_new_tokens > config.max_position_embeddings then
-      engine.raise('argument', ('sample: prompt %d has %d tokens; with max_new_tokens = %d that is more than the context of %d'):format(
-        i, #p.tokens, options.max_new_tokens, config.max_position_embeddings), 3)
+      engine.raise('argument', ('sample: prompt %d has %d tokens; with max_new_tokens = %d that is more than ' ..
+        'the context of %d'):format(i, #p.tokens, options.max_new_tokens, config.max_position_embeddings), 3)
     end
     longest = math.max(longest, #p.tokens)
   end

@@ -43,15 +43,17 @@ function M.all(answers, wins)
   return order
 end
 
-local sum = require('ffi').new('float[1]')
+local rounded = require('ffi').new('float[1]')
 
---- Sum of the first n log-probs in f32, in order: the bits that training's segment_sum gives.
+--- Log-prob of an answer's first n tokens as training's segment_sum adds them: in f64, rounded to f32,
+--- so that log pi - log pi_t is exactly 0 before the first step.
 ---@param logprobs number[]
 ---@param n integer
-function M.sum_f32(logprobs, n)
-  sum[0] = 0
-  for i = 1, n do sum[0] = sum[0] + logprobs[i] end
-  return tonumber(sum[0])
+function M.answer_logprob(logprobs, n)
+  local total = 0
+  for i = 1, n do total = total + logprobs[i] end
+  rounded[0] = total
+  return tonumber(rounded[0])
 end
 
 return M

@@ -181,13 +181,16 @@ end
 --- All values, row-major, as a flat Lua list of numbers.
 ---@return number[]
 function methods:tolist()
-  local t = self
-  if t.layout == 'panels' then t = t:unpack() end
-  if t.dtype ~= 'f32' and t.dtype ~= 'i32' then t = t:to('f32') end
-  t = t:contiguous()
-  local n, list = t:count(), {}
-  local values = ffi.new(ctypes[t.dtype], n)
-  try(C.sppo_tensor_read(t.h, values, n * 4))
+  local n, list = self:count(), {}
+  local values = scope.run(function()
+    local t = self
+    if t.layout == 'panels' then t = t:unpack() end
+    if t.dtype ~= 'f32' and t.dtype ~= 'i32' then t = t:to('f32') end
+    t = t:contiguous()
+    local out = ffi.new(ctypes[t.dtype], n)
+    try(C.sppo_tensor_read(t.h, out, n * 4))
+    return out
+  end)
   for i = 1, n do list[i] = values[i - 1] end
   return list
 end

@@ -240,7 +240,8 @@ function M.from_gguf(g)
   return open(g.path, function(bad)
     local model = g:string('tokenizer.ggml.model')
     if model ~= 'gpt2' then
-      bad('tokenizer.ggml.model is \'%s\'; this version reads gpt2 (byte-level BPE)', tostring(model))
+      bad('tokenizer.ggml.model is \'%s\'; this version reads gpt2 (byte-level BPE)',
+        tostring(model))
     end
     local function array(key)
       local i = C.sppo_gguf_key_find(g.h, 'tokenizer.ggml.' .. key)

@@ -83,7 +83,8 @@ local function step(run, groups, number, total)
     if run.on_micro then run.on_micro(tokens) end
   end
   if loss ~= loss or math.abs(loss) == math.huge then
-    engine.raise('nonfinite', ('train: the loss is %s at step %d; no weight was changed'):format(tostring(loss), number))
+    engine.raise('nonfinite', ('train: the loss is %s at step %d; no weight was changed'):format(tostring(loss),
+      number))
   end
   local lr = t.lr * optim.schedule(t.schedule, number - 1, total, t.warmup, t.compat)
   local norm = optim.step(run.optimizer, run.parameters, run.state, lr, number, t.clip)
@@ -107,9 +108,10 @@ end
 local function checkpoint_tensors(run)
   local list = {}
   for _, p in ipairs(run.parameters) do
-    list[#list + 1] = { name = p.name, dtype = 'f32', shape = p.owner[p.key].shape, tensor = p.owner[p.key] }
+    local t = p.owner[p.key]
+    list[#list + 1] = { name = p.name, dtype = 'f32', shape = t.shape, tensor = t }
     for _, s in ipairs(run.optimizer.states) do
-      local t = run.state[p.name][s]
+      t = run.state[p.name][s]
       list[#list + 1] = { name = ('%s#%s'):format(p.name, s), dtype = 'f32', shape = t.shape, tensor = t }
     end
   end
@@ -153,14 +155,15 @@ local function check_room(run)
   for _, p in ipairs(run.parameters) do parameters = parameters + p.owner[p.key]:count() end
   local total, need = host.total_memory(), 4 * parameters * (2 + states)
   if need > total * 0.95 then
-    engine.raise('memory', ('train: %d parameters with gradients and %s\'s state take %.1f GiB, this machine has %.1f GiB; set train.optimizer = \'sgd\' or take a smaller model'):format(
-      parameters, run.options.optimizer, need / 2^30, total / 2^30))
+    engine.raise('memory', ('train: %d parameters with gradients and %s\'s state take %.1f GiB, this machine has ' ..
+      '%.1f GiB; set train.optimizer = \'sgd\' or take a smaller model'):format(parameters, run.options.optimizer,
+      need / 2^30, total / 2^30))
   end
   local folder = run.checkpoint:match('^(.*)/') or '.'
   local free, wanted = files.disk_free(folder), 4 * parameters * (2 + states)
   if wanted > free then
-    engine.raise('io', ('%s: a checkpoint and the new weights take %.1f GiB, the disk has %.1f GiB free; make room or set out=DIR on another disk'):format(
-      folder, wanted / 2^30, free / 2^30))
+    engine.raise('io', ('%s: a checkpoint and the new weights take %.1f GiB, the disk has %.1f GiB free; make room ' ..
+      'or set out=DIR on another disk'):format(folder, wanted / 2^30, free / 2^30))
   end
 end
 

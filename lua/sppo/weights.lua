@@ -9,6 +9,13 @@ local io_files = require 'sppo.files'
 
 local M = {}
 
+--- nil and the text, known as that of a malformed file.
+local function bad(text, ...)
+  text = text:format(...)
+  engine.kind('format', text)
+  return nil, text
+end
+
 -- ---- GGUF ----
 
 local gguf_top = {
@@ -45,7 +52,7 @@ end
 local function gguf_config(g, path)
   local arch = g:string('general.architecture')
   if arch ~= 'llama' then
-    return nil, ('%s: architecture \'%s\' is not supported; this version reads llama'):format(path, tostring(arch))
+    return bad('%s: architecture \'%s\' is not supported; this version reads llama', path, tostring(arch))
   end
   local function need(key)
     local value = g:number(arch .. '.' .. key)
@@ -69,8 +76,8 @@ local function gguf_config(g, path)
     }
   end)
   if ok then return config end
-  if type(config) == 'table' then return nil, ('%s: no metadata key %s'):format(path, config.missing) end
-  return nil, config
+  if type(config) == 'table' then return bad('%s: no metadata key %s', path, config.missing) end
+  error(config, 0)
 end
 
 --- A GGUF file as a source.
@@ -84,7 +91,7 @@ function M.gguf(path)
   function source.get(name)
     local own, rest = gguf_name(name)
     local t = own and g:tensor(own)
-    if not t then return nil, ('%s: no tensor %s (%s)'):format(path, tostring(own), name) end
+    if not t then return bad('%s: no tensor %s (%s)', path, tostring(own), name) end
     if rest == 'self_attn.q_proj.weight' then t = halves(t, config.num_attention_heads) end
     if rest == 'self_attn.k_proj.weight' then t = halves(t, config.num_key_value_heads) end
     return t
@@ -106,12 +113,12 @@ function M.folder(path, config)
   local index = path .. '/model.safetensors.index.json'
   if io_files.exists(index) then
     local map, err = io_files.json(index)
-    if not map then return nil, err end
+    if err then return nil, err end
     local seen = {}
-    if type(map.weight_map) ~= 'table' then return nil, index .. ': no weight_map' end
+    if type(map) ~= 'table' or type(map.weight_map) ~= 'table' then return bad('%s: no weight_map', index) end
     for _, shard in pairs(map.weight_map) do
-      if type(shard) ~= 'string' or shard:find('[/\\%z]') or shard:sub(1, 1) == '.' then
-        return nil, ('%s: shard name %q is not a plain file name'):format(index, tostring(shard))
+      if type(shard) ~= 'string' or shard == '' or shard:find('[/\\%z]') or shard:sub(1, 1) == '.' then
+        return bad('%s: shard name %q is not a plain file name', index, tostring(shard))
       end
       if not seen[shard] then
         seen[shard] = true
@@ -127,7 +134,7 @@ function M.folder(path, config)
   local source = { config = config, path = path }
   function source.get(name)
     local f = files[name]
-    if not f then return nil, ('%s: no tensor %s'):format(path, name) end
+    if not f then return bad('%s: no tensor %s', path, name) end
     return f:tensor(name)
   end
   return source

@@ -390,7 +390,7 @@ static void long_runs(void **state) {
         in_time(b, "a", 1000000, 0);
         in_time(b, " ", 1000000, 0);
         in_time(b, "\n", 1000000, 0);
-        in_time(b, " \n", 500000, 0);
+        in_time(b, " \n", 2000000, 0);
         in_time(b, "  x", 300000, 0);
         in_time(b, "1", 1000000, 0);
         in_time(b, "!", 1000000, 0);
@@ -412,7 +412,8 @@ static void utf8(void **state) {
         {"", 0, 0}, {"abc", 3, 0}, {"12345678\u00e9", 10, 0}, {"\xF0\x9F\x9A\x80", 4, 0},
         {"a\x80", 1, 1}, {"\xC1\x81", 0, 1}, {"\xE0\x9F\xBF", 0, 1}, {"\xED\xA0\x80", 0, 1},
         {"\xF4\x90\x80\x80", 0, 1}, {"\xF5", 0, 1}, {"\xE2\x82", 0, 0}, {"\xF0\x9F\x9A", 0, 0},
-        {"\xE2\x82" "a", 0, 2}, {"\xF0\x9F\x9A" "a", 0, 3}, {"\xF0\xC3", 0, 1}, {"\u07ff\xC3", 2, 0},
+        {"\xE2\x82" "a", 0, 2}, {"\xF0\x9F\x9A" "a", 0, 3}, {"\xF0\xC3", 0, 1},
+        {"\u07ff\xC3", 2, 0},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         int bad = -1;

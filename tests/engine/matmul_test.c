@@ -125,8 +125,11 @@ static void compare_backward(int64_t M, int64_t N, int64_t K, sppo_dtype dtype) 
         start[i] = matrix(sizes[i], K, 17 + (uint64_t)i);
         OK(sppo_pack(&dw[i], start[i], SPPO_DTYPE_F32));
     }
-    sppo__call c = {.op = SPPO_OP_LINEAR_BACKWARD, .n_in = 9, .n_out = 5,
-                    .in = {x, w[0], w[1], NULL, NULL, dy[0], dy[1]}, .out = {dx, dw[0], dw[1]}};
+    sppo__call c = {.op = SPPO_OP_LINEAR_BACKWARD,
+                    .n_in = 9,
+                    .n_out = 5,
+                    .in = {x, w[0], w[1], NULL, NULL, dy[0], dy[1]},
+                    .out = {dx, dw[0], dw[1]}};
     OK(sppo__run(&c));
     for (int i = 0; i < 2; i++) OK(sppo_unpack(&rows[i], dw[i]));
     for (int64_t m = 0; m < M; m++) {
@@ -180,8 +183,11 @@ static void backward_bits_body(void) {
     for (int i = 0; i < 4; i++) {
         dx[i] = matrix(M, K, 24);
         OK(sppo_pack(&dw[i], held, SPPO_DTYPE_F32));
-        sppo__call c = {.op = SPPO_OP_LINEAR_BACKWARD, .n_in = 9, .n_out = 5,
-                        .in = {x, w, NULL, NULL, NULL, dy}, .out = {dx[i], dw[i]}};
+        sppo__call c = {.op = SPPO_OP_LINEAR_BACKWARD,
+                        .n_in = 9,
+                        .n_out = 5,
+                        .in = {x, w, NULL, NULL, NULL, dy},
+                        .out = {dx[i], dw[i]}};
         OK(sppo_threads_set(i < 3 ? i + 1 : 2));
         if (i == 3) c.out[0] = NULL;
         OK(sppo__run(&c));
@@ -215,7 +221,8 @@ static sppo_tensor *targets(int64_t n, int64_t V) {
     sppo_tensor *t;
     OK(sppo_tensor_new(&t, SPPO_DTYPE_I32, SPPO_DEVICE_CPU, 1, &n));
     int32_t *id = sppo_tensor_data(t);
-    for (int64_t i = 0; i < n; i++) id[i] = (int32_t)(i == 0 ? V - 1 : i * 7919 % V);
+    const int64_t ends[] = {V - 1, 0, 1023 % V, 1024 % V};  // of the vocabulary and of a chunk
+    for (int64_t i = 0; i < n; i++) id[i] = (int32_t)(i < 4 ? ends[i] : i * 7919 % V);
     return t;
 }
 
@@ -313,11 +320,17 @@ static void logprob_backward(sppo_tensor *hidden, sppo_tensor *w, sppo_tensor *t
                              sppo_tensor *dout, sppo_tensor *dhidden, sppo_tensor *dw) {
     int64_t n = sppo_tensor_size(hidden, 0);
     sppo_tensor *out = numbers(1, &n, 0), *lse = numbers(1, &n, 0);
-    sppo__call fwd = {.op = SPPO_OP_TOKEN_LOGPROB, .in = {hidden, w, target}, .n_in = 3,
-                      .out = {out, lse}, .n_out = 2};
+    sppo__call fwd = {.op = SPPO_OP_TOKEN_LOGPROB,
+                      .in = {hidden, w, target},
+                      .n_in = 3,
+                      .out = {out, lse},
+                      .n_out = 2};
     OK(sppo__run(&fwd));
-    sppo__call c = {.op = SPPO_OP_TOKEN_LOGPROB_BACKWARD, .in = {hidden, w, target, lse, dout},
-                    .n_in = 5, .out = {dhidden, dw}, .n_out = 2};
+    sppo__call c = {.op = SPPO_OP_TOKEN_LOGPROB_BACKWARD,
+                    .in = {hidden, w, target, lse, dout},
+                    .n_in = 5,
+                    .out = {dhidden, dw},
+                    .n_out = 2};
     OK(sppo__run(&c));
     sppo_tensor_release(out);
     sppo_tensor_release(lse);
@@ -451,10 +464,10 @@ static void half_body(void) {
         sppo_tensor_release(wide);
         sppo_tensor_release(back);
     }
-    const float from[] = {1, -2, 65504, 65519, 65520, 0x1p-24f, 0x1p-25f, 0x1.8p-25f, 0x1p-14f,
-                          1 + 0x1p-11f, 1 + 0x1.8p-10f, INFINITY};
-    const uint16_t to[] = {0x3c00, 0xc000, 0x7bff, 0x7bff, 0x7c00, 1, 0, 1, 0x0400, 0x3c00, 0x3c02,
-                           0x7c00};
+    const float from[] = {1,        -2,         65504,    65519,        65520,          0x1p-24f,
+                          0x1p-25f, 0x1.8p-25f, 0x1p-14f, 1 + 0x1p-11f, 1 + 0x1.8p-10f, INFINITY};
+    const uint16_t to[] = {0x3c00, 0xc000, 0x7bff, 0x7bff, 0x7c00, 1,
+                           0,      1,      0x0400, 0x3c00, 0x3c02, 0x7c00};
     count = COUNT(from);
     sppo_tensor *x = numbers(1, &count, 0), *y;
     OK(sppo_tensor_write(x, from, sizeof from));
@@ -544,7 +557,8 @@ static void fails(sppo_status st, sppo_status want, const char *text) {
 
 static void refused(void **state) {
     (void)state;
-    sppo_tensor *x = matrix(4, 8, 1), *rows = matrix(3, 7, 2), *w, *out = NULL, *ids = targets(4, 9);
+    sppo_tensor *x = matrix(4, 8, 1), *rows = matrix(3, 7, 2), *w, *out = NULL,
+                *ids = targets(4, 9);
     sppo_tensor *cube = numbers(3, (int64_t[]){2, 2, 2}, 3);
     OK(sppo_pack(&w, rows, SPPO_DTYPE_F32));
     fails(sppo_linear(&out, x, &w, 1), SPPO_ERR_SHAPE,
@@ -589,18 +603,12 @@ static int nothing_left(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(linear_matches),
-        cmocka_unit_test(linear_bits),
-        cmocka_unit_test(backward_matches),
-        cmocka_unit_test(backward_bits),
-        cmocka_unit_test(logprob_matches),
-        cmocka_unit_test(logprob_bits),
-        cmocka_unit_test(logprob_gradient),
-        cmocka_unit_test(logprob_gradient_bits),
-        cmocka_unit_test(panels_round_trip),
-        cmocka_unit_test(half_precision),
-        cmocka_unit_test(q8_blocks),
-        cmocka_unit_test(copies),
+        cmocka_unit_test(linear_matches),    cmocka_unit_test(linear_bits),
+        cmocka_unit_test(backward_matches),  cmocka_unit_test(backward_bits),
+        cmocka_unit_test(logprob_matches),   cmocka_unit_test(logprob_bits),
+        cmocka_unit_test(logprob_gradient),  cmocka_unit_test(logprob_gradient_bits),
+        cmocka_unit_test(panels_round_trip), cmocka_unit_test(half_precision),
+        cmocka_unit_test(q8_blocks),         cmocka_unit_test(copies),
         cmocka_unit_test(refused),
     };
     return cmocka_run_group_tests(tests, NULL, nothing_left);

@@ -7,7 +7,8 @@
 
 static void philox_vectors(void **state) {
     (void)state;
-    const uint32_t vector[3][10] = {  // counter, key, result
+    const uint32_t vector[3][10] = {
+        // counter, key, result
         {0, 0, 0, 0, 0, 0, 0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8},
         {0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0x408f276d,
          0x41c83b0e, 0xa20bc7c6, 0x6d5451fd},
@@ -61,6 +62,12 @@ static int by_rank(const void *a, const void *b) {
     return i < j ? -1 : i > j;
 }
 
+static double log_sum_exp(const float *x, int64_t V) {
+    double sum = 0;
+    for (int64_t v = 0; v < V; v++) sum += exp((double)x[v]);
+    return log(sum);
+}
+
 /* p[v]: the probability with which v must be drawn; close[v]: a filter's limit is so near that
  * rounding may decide. */
 static void reference(const float *x, int64_t V, const sppo_sample_options *o, double *p,
@@ -89,7 +96,8 @@ static void reference(const float *x, int64_t V, const sppo_sample_options *o, d
     free(w);
 }
 
-/* With the logits in `rows` equal rows: ids only from what is kept, chi-square over what is likely. */
+/* With the logits in `rows` equal rows: ids only from what is kept, chi-square over what is likely.
+ * */
 static void compare(sppo_tensor *logits, const sppo_sample_options *o) {
     int64_t n = sppo_tensor_size(logits, 0), V = sppo_tensor_size(logits, 1);
     double *p = malloc(sizeof *p * (size_t)V), chi = 0, rest = 0;
@@ -99,8 +107,10 @@ static void compare(sppo_tensor *logits, const sppo_sample_options *o) {
     reference(values(logits), V, o, p, close);
     drawn d;
     OK(sample(logits, o, 0, &d));
+    double lse = log_sum_exp(values(logits), V);
     for (int64_t i = 0; i < n; i++) {
         assert_in_range(d.id[i], 0, V - 1);
+        check_near((double)d.logprob[i], (double)values(logits)[d.id[i]] - lse, 1e-5, __LINE__);
         assert_true(p[d.id[i]] > 0 || close[d.id[i]]);
         seen[d.id[i]]++;
     }
@@ -139,9 +149,9 @@ static sppo_tensor *equal_rows(int64_t n, int64_t V, float scale, uint64_t seed)
 
 static void filters_body(void) {
     const sppo_sample_options options[] = {
-        {1, 1, 0, 0},         {0.7f, 0.9f, 0, 0},   {1, 1, 0, 1},         {1, 1, 0, 17},
-        {1.5f, 0.5f, 0, 40},  {1, 0, 0, 0},         {0.7f, 1, 0.1f, 0},   {0.7f, 0.95f, 0.05f, 30},
-        {1, 0.999f, 0, 0},    {100, 0.9f, 0, 5000}, {0.05f, 0.9f, 0, 0},
+        {1, 1, 0, 0},        {0.7f, 0.9f, 0, 0},   {1, 1, 0, 1},        {1, 1, 0, 17},
+        {1.5f, 0.5f, 0, 40}, {1, 0, 0, 0},         {0.7f, 1, 0.1f, 0},  {0.7f, 0.95f, 0.05f, 30},
+        {1, 0.999f, 0, 0},   {100, 0.9f, 0, 5000}, {0.05f, 0.9f, 0, 0},
     };
     const int64_t V[] = {1, 7, 64, 2500};
     for (size_t v = 0; v < sizeof V / sizeof V[0]; v++) {
@@ -293,9 +303,9 @@ static void refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(philox_vectors),       cmocka_unit_test(filters_match),
-        cmocka_unit_test(large_vocabulary),     cmocka_unit_test(greedy),
-        cmocka_unit_test(any_batch),            cmocka_unit_test(recorded_is_rescored),
+        cmocka_unit_test(philox_vectors),   cmocka_unit_test(filters_match),
+        cmocka_unit_test(large_vocabulary), cmocka_unit_test(greedy),
+        cmocka_unit_test(any_batch),        cmocka_unit_test(recorded_is_rescored),
         cmocka_unit_test(refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,5 @@
-/* threads_test.c - the thread pool: every task once, changing the number of threads, nested regions,
- * scratch memory. Meant to be run under ThreadSanitizer too. */
+/* threads_test.c - the thread pool: every task once, changing the number of threads, nested
+ * regions, scratch memory. Meant to be run under ThreadSanitizer too. */
 
 #include "check.h"
 
@@ -94,8 +94,7 @@ static void scratch_memory(void **state) {
         OK(sppo_threads_set(threads));
         for (int64_t bytes = 100; bytes < 1000000; bytes *= 10) {
             OK(sppo__scratch_reserve(bytes));
-            for (int i = 0; i < threads; i++)
-                assert_int_equal((uintptr_t)sppo__scratch(i) % 64, 0);
+            for (int i = 0; i < threads; i++) assert_int_equal((uintptr_t)sppo__scratch(i) % 64, 0);
             sppo__parallel(50, scratch_task, &bytes);
         }
     }

@@ -259,6 +259,40 @@ function T.test_lua_files_of_a_checkout_come_first()
   lu.assertStrContains(err, folder .. '/lua/sppo/cli/version.lua: is bytecode, only text is loaded')
 end
 
+--- Starts a long run, waits until it is under way, sends `signals`; returns its exit code.
+local function stopped_run(signals)
+  local recipe = require('sppo.cli.test').root .. '/recipes/tiny.lua'
+  local script = write('stop.sh', ([[
+"$1" run "$2" rounds=1000 out="$3" 2>"$3.stderr" &
+pid=$!
+tries=0
+until grep -qs '^round 1: 16 of 16' "$3/log.txt" || [ $tries -ge 600 ] || ! kill -0 $pid; do
+  sleep 0.1
+  tries=$((tries + 1))
+done
+%s
+wait $pid
+]]):format(signals))
+  local status = os.execute(('sh %s %s %s %s'):format(quoted(script), quoted(host.executable()),
+    quoted(recipe), quoted(folder .. '/run')))
+  return status / 256, read(folder .. '/run.stderr')
+end
+
+function T.test_stop_on_request()
+  for _, name in ipairs { 'INT', 'TERM' } do
+    local code, err = stopped_run(('kill -%s $pid'):format(name))
+    require('sppo.files').remove(folder .. '/run')
+    lu.assertEquals(code, 75, err)
+    lu.assertStrContains(err, 'sppo: stopped; the same command goes on from here\n')
+  end
+end
+
+function T.test_second_interrupt_leaves_at_once()
+  local code = stopped_run('kill -STOP $pid; kill -TERM $pid; kill -CONT $pid; kill -INT $pid')
+  -- The run may have stopped by itself between the two signals.
+  lu.assertTrue(code == 130 or code == 75, code)
+end
+
 function T.test_progress()
   local shown = {}
   local p = require('sppo.cli.progress').new {

@@ -165,10 +165,8 @@ end
 function tests.test_recorded_is_rescored()
   local model = the_model('f32')
   local groups = sampled(model)
-  local different = false
-  for i = 2, 4 do
-    different = different or compare.bits(groups[1].answers[i].logprobs[1]) ~= compare.bits(groups[1].answers[1].logprobs[1])
-  end
+  local answers, different = groups[1].answers, false
+  for i = 2, 4 do different = different or answers[i].tokens[1] ~= answers[1].tokens[1] end
   lu.assertTrue(different, 'all answers begin alike: nothing was sampled')
   rescore_every_way(model, groups)
 end
@@ -192,8 +190,9 @@ function tests.test_sampling_is_the_same()
       end
     end
   end
-  for threads = 1, 3 do same(with_threads(threads, sampled, model), ('%d threads'):format(threads)) end
-  for _, batch in ipairs { 1, 5, 64 } do same(sampled(model, batch), ('batch = %d'):format(batch)) end
+  for threads, batch in ipairs { 1, 5, 64 } do
+    same(with_threads(threads, sampled, model, batch), ('%d threads, batch = %d'):format(threads, batch))
+  end
 end
 
 --- The fused log-prob of a token is that of its whole row.

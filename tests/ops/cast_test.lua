@@ -138,9 +138,12 @@ fails 'cast' {
   shapes = { { 3, 33 } }, call = to 'q8_0', message = 'cast: last size 33 is not a multiple of 32, which q8_0 needs',
 }
 fails 'pack' { shapes = { { 3 } }, call = packed 'f32', message = 'pack: x is [3], it must have 2 dimensions' }
-fails 'pack' { shapes = { { 3, 4 } }, call = packed 'f16', message = 'pack: dtype is f16, it must be f32, bf16 or q8_0' }
 fails 'pack' {
-  shapes = { { 3, 33 } }, call = packed 'q8_0', message = 'pack: last size 33 is not a multiple of 32, which q8_0 needs',
+  shapes = { { 3, 4 } }, call = packed 'f16', message = 'pack: dtype is f16, it must be f32, bf16 or q8_0',
+}
+fails 'pack' {
+  shapes = { { 3, 33 } }, call = packed 'q8_0',
+  message = 'pack: last size 33 is not a multiple of 32, which q8_0 needs',
 }
 fails 'pack' {
   shapes = { { 3, 4, pack = 'f32' } }, call = packed 'f32', message = 'pack: x is in panels, it must be in rows',

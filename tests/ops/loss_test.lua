@@ -55,7 +55,9 @@ fails 'token_logprob' {
   shapes = { hidden, { 70, 9, pack = 'f32' }, ints(1, 2) },
   message = 'token_logprob: inner sizes differ: [2, 8] x [70, 9]',
 }
-fails 'token_logprob' { shapes = { hidden, weight, ints(1) }, message = 'token_logprob: hidden is [2, 8], target is [1]' }
+fails 'token_logprob' {
+  shapes = { hidden, weight, ints(1) }, message = 'token_logprob: hidden is [2, 8], target is [1]',
+}
 fails 'token_logprob' {
   shapes = { { 1, 2, 8 }, weight, ints(1, 2) },
   message = 'token_logprob: hidden is [1, 2, 8], it must have 2 dimensions',

@@ -25,7 +25,8 @@ local axes = { { 'A', 'B', 'C' } }
 local odd = { A = 2, B = 5, C = 7 }
 
 case 'view' {
-  shapes = axes, sizes = odd, vary = { B = { 0, 1, 3 } }, views = false, reference = function(inputs) return inputs[1] end,
+  shapes = axes, sizes = odd, vary = { B = { 0, 1, 3 } }, views = false,
+  reference = function(inputs) return inputs[1] end,
   call = function(t) return t[1]:view(t[1]:size(2), t[1]:size(1), 1, t[1]:size(3)) end, tolerance = 0,
   output = { 'B', 'A', 1, 'C' },
 }
@@ -67,13 +68,13 @@ case 'contiguous' {
 }
 -- Views of views, and two views of one tensor: their gradients meet.
 case 'view' {
-  shapes = axes, sizes = { A = 3, B = 4, C = 2 }, tolerance = 0, views = false, vary = { A = { 3, 5 }, B = { 4 }, C = { 2 } },
+  shapes = axes, sizes = { A = 3, B = 4, C = 2 }, tolerance = 0, vary = { A = { 3, 5 }, B = { 4, 6 } },
   call = function(t)
     return t[1]:narrow(1, 1, 2):transpose(1, 2):narrow(1, 1, 3), t[1]:narrow(1, 0, 2)
   end,
   reference = function(inputs, s)
     return placed(inputs, s, function(a, b, c)
-      if (a == 1 or a == 2) and b >= 1 and b < 4 then return ((b - 1) * 2 + a - 1) * s.C + c end
+      if (a == 1 or a == 2) and b < 4 and b >= 1 then return ((b - 1) * 2 + a - 1) * s.C + c end
     end), placed(inputs, s, function(a, b, c)
       if a < 2 then return (a * s.B + b) * s.C + c end
     end)
@@ -96,7 +97,9 @@ end
 fails 'view' { shapes = { { 2, 3 } }, call = method('view', 4, 2), message = 'view: [2, 3] does not fit into [4, 2]' }
 fails 'view' { shapes = { { 2, 3 } }, call = method('view', 4, -1), message = 'view: [2, 3] does not fit into [4, -1]' }
 fails 'view' { shapes = { { 2, 3 } }, call = method('view', -1, -1), message = 'view: more than one size is -1' }
-fails 'view' { shapes = { { 2, 3 } }, call = method('view', -2, -3), message = 'view: [2, 3] does not fit into [-2, -3]' }
+fails 'view' {
+  shapes = { { 2, 3 } }, call = method('view', -2, -3), message = 'view: [2, 3] does not fit into [-2, -3]',
+}
 fails 'view' {
   shapes = { { 2, 3 } }, call = function(t) return t[1]:transpose(1, 2):view(6) end,
   message = 'view: x has gaps (shape [3, 2]); make it contiguous first',
@@ -104,7 +107,9 @@ fails 'view' {
 fails 'view' {
   shapes = { { 2, 3, pack = 'f32' } }, call = method('view', 6), message = 'view: x is in panels, it must be in rows',
 }
-fails 'narrow' { shapes = { { 2, 3 } }, call = method('narrow', 2, 1, 3), message = 'narrow: 1..4 of axis 1, which has 3' }
+fails 'narrow' {
+  shapes = { { 2, 3 } }, call = method('narrow', 2, 1, 3), message = 'narrow: 1..4 of axis 1, which has 3',
+}
 fails 'narrow' {
   shapes = { { 2, 3 } }, call = method('narrow', 2, -1, 1), message = 'narrow: -1..0 of axis 1, which has 3',
 }

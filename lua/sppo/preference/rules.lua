@@ -46,6 +46,12 @@ function M.one_sentence()
   return rule('one_sentence', 'Answer in exactly one sentence.', function(a) return sentences(a) == 1 end)
 end
 
+function M.at_least_sentences(n)
+  return rule('at_least_sentences', ('Answer in at least %d sentences.'):format(n), function(a)
+    return sentences(a) >= n
+  end)
+end
+
 function M.ends_with_question()
   return rule('ends_with_question', 'End your answer with a question.', function(a)
     return a:match('%?["\')%]]*%s*$') ~= nil
@@ -66,7 +72,7 @@ local mix = {
   function() return M.at_most_words(20) end,
   function() return M.at_least_words(40) end,
   M.no_commas,
-  M.one_sentence,
+  function() return M.at_least_sentences(3) end,
   M.ends_with_question,
   function(turn) return M.mentions(mentioned[1 + turn % #mentioned]) end,
 }

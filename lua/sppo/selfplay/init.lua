@@ -4,6 +4,7 @@ local engine = require 'sppo.ffi'
 local files = require 'sppo.files'
 local json = require 'sppo.json'
 local preference = require 'sppo.preference'
+local prompts = require 'sppo.selfplay.prompts'
 local recipe_of = require 'sppo.selfplay.recipe'
 local run_folder = require 'sppo.selfplay.run_folder'
 local stages = require 'sppo.selfplay.stages'
@@ -37,6 +38,12 @@ function M.run(path, options)
   local recipe, err = recipe_of.load(path, options.overrides)
   if not recipe then engine.raise('usage', err) end
   local values = recipe.values
+  -- Before anything is written: every round has prompts that can be used.
+  for round = 1, values.rounds do prompts.list(values.prompts, round, 'prompts') end
+  for round = 0, values.rounds do
+    local held = values[values.evaluate.on]
+    if held then prompts.list(held, round, values.evaluate.on) end
+  end
   local folder = run_folder.open(values.out)
   local log = folder:file('log.txt')
   local run = setmetatable({

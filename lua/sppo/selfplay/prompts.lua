@@ -30,7 +30,16 @@ function M.list(source, round, name)
     if not (item.text or item.tokens or item.messages) then
       engine.raise('usage', ('%s[%d] has none of text, messages, tokens'):format(name, i))
     end
-    if item.text and not item.text:find('%S') then
+    if item.text and type(item.text) ~= 'string' then
+      engine.raise('usage', ('%s[%d].text must be a string, got %s'):format(name, i, type(item.text)))
+    end
+    for _, key in ipairs { 'tokens', 'messages' } do
+      if item[key] and type(item[key]) ~= 'table' then
+        engine.raise('usage', ('%s[%d].%s must be a table, got %s'):format(name, i, key, type(item[key])))
+      end
+    end
+    local content = item.tokens or item.messages
+    if content and #content == 0 or not content and not item.text:find('%S') then
       engine.raise('usage', ('%s[%d] is empty'):format(name, i))
     end
     item.id = (name == 'prompts' and 0 or HELD_OUT) + i - 1

@@ -8,12 +8,20 @@ local schema = require 'sppo.selfplay.schema'
 
 local M = {}
 
---- Line on which a key is set in the recipe's text, or nil.
-local function line_of(source, key)
-  local number = 0
+--- Line on which a key such as 'train.lr' is set in the recipe's text, or nil: that of 'lr' from
+--- where 'train' is set.
+local function line_of(source, path)
+  local number, part = 0, path:gmatch('[^.]+')
+  local key = part()
   for line in (source .. '\n'):gmatch('(.-)\n') do
     number = number + 1
-    if line:find('%f[%w_]' .. key:gsub('%W', '%%%0') .. '%s*=') then return number end
+    local from = 1
+    while key do
+      local _, stop = line:find('%f[%w_]' .. key:gsub('[^%w_]', '%%%0') .. '%s*=%f[^=]', from)
+      if not stop then break end
+      key, from = part(), stop + 1
+      if not key then return number end
+    end
   end
 end
 
@@ -53,43 +61,46 @@ local function leaf_text(name, spec, value)
   end
 end
 
---- Checks a section's keys and fills defaults; errors go to `report(key, text)`.
+--- Checks a section's keys and fills defaults; errors go to `report(name, text)`, the name being
+--- 'train.lr'.
 local function check_section(values, section, prefix, rounds, report)
   for key in pairs(values) do
     if not section[key] then
-      report(tostring(key), prefix .. check.unknown('key', key, known_keys(section)):gsub('^unknown key', 'unknown key', 1))
+      local hint = check.suggest(tostring(key), known_keys(section))
+      report(prefix .. tostring(key), ('unknown key \'%s%s\'%s'):format(prefix, tostring(key),
+        hint and (' (did you mean \'%s\'?)'):format(prefix .. hint) or ''))
     end
   end
   for _, key in ipairs(known_keys(section)) do
     local spec, value, name = section[key], values[key], prefix .. key
     if spec.section then
       if value ~= nil and type(value) ~= 'table' then
-        report(key, ('%s must be a table, got %s'):format(name, type(value)))
+        report(name, ('%s must be a table, got %s'):format(name, type(value)))
       else
         values[key] = value or {}
         check_section(values[key], spec.section, name .. '.', rounds, report)
       end
     elseif value == nil then
-      if spec.required then report(key, ('%s is missing'):format(name)) end
+      if spec.required then report(name, ('%s is missing'):format(name)) end
       values[key] = spec.default
     elseif spec.schedule and type(value) == 'function' then
       for round = 1, rounds do
         local ok, result = pcall(value, round)
         local text = not ok and ('%s: %s'):format(name, result)
           or leaf_text(('%s(%d)'):format(name, round), spec, result)
-        if text then report(key, text) end
+        if text then report(name, text) end
       end
     elseif spec.schedule and type(value) == 'table' then
       if #value ~= rounds then
-        report(key, ('%s has %d values for %d rounds'):format(name, #value, rounds))
+        report(name, ('%s has %d values for %d rounds'):format(name, #value, rounds))
       end
       for round, entry in ipairs(value) do
         local text = leaf_text(('%s[%d]'):format(name, round), spec, entry)
-        if text then report(key, text) end
+        if text then report(name, text) end
       end
     else
       local text = leaf_text(name, spec, value)
-      if text then report(key, text) end
+      if text then report(name, text) end
     end
   end
 end
@@ -156,13 +167,25 @@ function M.load(path, overrides)
   for _, o in ipairs(overrides or {}) do override(values, o[1], o[2]) end
 
   local errors = {}
-  local function report(key, text)
-    local line = line_of(source, key)
-    errors[#errors + 1] = ('%s:%s %s'):format(path, line and line .. ':' or '', text)
+  local function report(name, text)
+    local line, place = line_of(source, name), path .. ':'
+    if line then place = ('%s:%d:'):format(path, line) end
+    for _, o in ipairs(overrides or {}) do
+      if (o[1] .. '.'):sub(1, #name + 1) == name .. '.' then line, place = math.huge, ('%s=%s:'):format(o[1], o[2]) end
+    end
+    errors[#errors + 1] = { line = line or 0, number = #errors, text = place .. ' ' .. text }
   end
   local rounds = type(values.rounds) == 'number' and values.rounds or schema.keys.rounds.default
   check_section(values, schema.keys, '', rounds, report)
+  for _, key in ipairs { 'prompts', 'held_out', 'validation' } do
+    if type(values[key]) == 'table' and #values[key] == 0 then report(key, key .. ' has no prompts') end
+  end
   if #errors > 0 then
+    table.sort(errors, function(a, b)
+      if a.line ~= b.line then return a.line < b.line end
+      return a.number < b.number
+    end)
+    for i, e in ipairs(errors) do errors[i] = e.text end
     err = table.concat(errors, '\n')
     engine.kind('usage', err)
     return nil, err

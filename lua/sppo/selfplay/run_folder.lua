@@ -14,27 +14,40 @@ local M = {}
 local Folder = {}
 Folder.__index = Folder
 
+--- The stages of the manifest; none if there is none yet.
+local function read_stages(path)
+  for _, name in ipairs { 'manifest.json', 'recipe.lua', 'recipe.resolved.json' } do
+    files.recover(path .. '/' .. name)
+  end
+  path = path .. '/manifest.json'
+  if not files.exists(path) then return {} end
+  local manifest, err = files.json(path)
+  if err then engine.raise('format', err) end
+  local stages = type(manifest) == 'table' and manifest.stages
+  local fine = type(stages) == 'table'
+  for _, s in ipairs(fine and stages or {}) do
+    fine = fine and type(s) == 'table' and type(s.metrics_bytes) == 'number'
+  end
+  if not fine then engine.raise('format', path .. ': has no list of stages') end
+  return stages
+end
+
 --- Opens or makes a run folder and locks it; raises if another process holds it.
 ---@param path string
 ---@return sppo.RunFolder
 function M.open(path)
   files.make_folder(path)
   local lock, err = files.lock(path .. '/LOCK')
-  if not lock then engine.raise('state', err) end
-  local folder = setmetatable({ path = path, lock = lock, stages = {}, finished = {} }, Folder)
-  for _, name in ipairs { 'manifest.json', 'recipe.lua', 'recipe.resolved.json' } do
-    files.recover(path .. '/' .. name)
+  if not lock then
+    local kind = engine.kind_of(err)
+    engine.raise(kind == 'state' and 'usage' or kind, err) -- another process has it: its caller's mistake
   end
-  if files.exists(path .. '/manifest.json') then
-    local manifest
-    manifest, err = files.json(path .. '/manifest.json')
-    if not manifest then engine.raise('format', err) end
-    if type(manifest) ~= 'table' or type(manifest.stages) ~= 'table' then
-      engine.raise('format', path .. '/manifest.json: has no list of stages')
-    end
-    folder.stages = manifest.stages
+  local ok, stages = pcall(read_stages, path)
+  if not ok then
+    lock:close()
+    error(stages, 0)
   end
-  return folder
+  return setmetatable({ path = path, lock = lock, stages = stages, finished = {} }, Folder)
 end
 
 function Folder:close() self.lock:close() end
@@ -75,8 +88,7 @@ end
 --- Leaves a stage as it is (--only): what it did before stays, what it never did stays undone.
 function Folder:skip(name, key)
   local position = #self.finished + 1
-  local before = position > 1 and self.stages[position - 1].metrics_bytes or 0
-  self.stages[position] = self.stages[position] or { name = name, key = key, done = false, metrics_bytes = before }
+  self.stages[position] = self.stages[position] or { name = name, key = key, done = false, metrics_bytes = 0 }
   self.finished[position] = name
 end
 
@@ -95,11 +107,15 @@ function Folder:stage(name, key, outputs, work)
     self.finished[position] = name
     return true, false
   end
-  local before = position > 1 and self.stages[position - 1].metrics_bytes or 0
   local begun = entry and entry.name == name and entry.key == key
-  for i = #self.stages, position, -1 do self.stages[i] = nil end
   if not begun then
+    for i = #self.stages, position, -1 do self.stages[i] = nil end
     for _, output in ipairs(outputs) do files.remove(self:file(output)) end
+  end
+  -- With --only, later stages can be done before this one: their lines stay.
+  local before = 0
+  for _, s in ipairs(self.stages) do
+    if s.done then before = math.max(before, s.metrics_bytes) end
   end
   self.stages[position] = { name = name, key = key, done = false, metrics_bytes = before }
   self:save()

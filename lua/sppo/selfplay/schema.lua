@@ -15,8 +15,12 @@ local function names(t)
   return list
 end
 
-local function number(low, high, default) return { type = 'number', low = low, high = high, default = default, schedule = true } end
-local function integer(low, high, default) return { type = 'integer', low = low, high = high, default = default, schedule = true } end
+local function of_type(kind)
+  return function(low, high, default)
+    return { type = kind, low = low, high = high, default = default, schedule = true }
+  end
+end
+local number, integer = of_type 'number', of_type 'integer'
 local function one_of(list, default) return { type = 'string', one_of = list, default = default } end
 
 local sampling = {

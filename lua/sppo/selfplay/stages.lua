@@ -24,12 +24,12 @@ local M = { Run = Run }
 --- Opens the weights that round `t` starts from (those of round t - 1), stored as `dtype`. Their values
 --- are those of the policy's dtype: training starts from what was sampled from.
 function Run:open_model(t, dtype)
-  local policy, name = self.recipe.values.policy, nil
+  local policy = self.recipe.values.policy
   local options = { dtype = dtype, values = policy.dtype }
-  if t > 1 then name = self.folder:file(('round-%d/weights'):format(t - 1))
-  elseif type(policy.model) == 'table' then
+  if t == 1 and type(policy.model) == 'table' then
     return model_of.random(policy.model, self.recipe.values.seed, options)
-  else name = policy.model end
+  end
+  local name = t == 1 and policy.model or self.folder:file(('round-%d/weights'):format(t - 1))
   local model, err = model_of.open(name, options)
   if not model then error(err, 0) end
   return model
@@ -217,7 +217,7 @@ function Run:select(t)
         for n, k in ipairs(indices) do
           local a = record.answers[k]
           local tokens, truncated = cut(a, options.max_length - #record.prompt)
-          local logprob = select_of.sum_f32(a.logprobs, #tokens)
+          local logprob = select_of.answer_logprob(a.logprobs, #tokens)
           counts.truncated = counts.truncated + (truncated and 1 or 0)
           row.answers[n] = { index = k, tokens = msgpack.i32(tokens), win = wins[k], logprob = logprob }
         end
@@ -238,7 +238,8 @@ end
 --- The rows with log pi_t as the policy's stored weights give it where sampling's is not exact.
 local function check_rows(rows, t)
   if #rows == 0 then
-    engine.raise('runtime', ('round %d: no prompt gives a pair: all answers tie or are identical; more answers (sample.k), a higher sample.temperature, or other prompts are needed'):format(t))
+    engine.raise('runtime', ('round %d: no prompt gives a pair: all answers tie or are identical; more answers ' ..
+      '(sample.k), a higher sample.temperature, or other prompts are needed'):format(t))
   end
 end
 
