@@ -31,29 +31,33 @@ for _, list in ipairs {
   for _, text in ipairs(list) do held_out[#held_out + 1] = text end
 end
 
---- Instructions first .. last, each with a rule; `turn` shifts which rule an instruction gets.
-local function prompts(list, first, last, turn)
+--- n instructions from number `first` on (around the end of the list), each with a rule.
+local function prompts(list, first, n)
   local out = {}
-  for i = first, last do
-    local rule = rules.mixed(i + 7 * turn)
-    out[#out + 1] = { text = list[i]:gsub('%s*$', '') .. ' ' .. rule.text, kind = rule.kind, rule = rule }
+  for i = first, first + n - 1 do
+    local rule, text = rules.mixed(i), list[1 + (i - 1) % #list]
+    out[#out + 1] = { text = text:gsub('%s*$', '') .. ' ' .. rule.text, kind = rule.kind, rule = rule }
   end
   return out
 end
 
-local validation = 60 -- of arena's, the rest is trained on
+local validation, training = {}, {}
+for i, text in ipairs(arena) do table.insert(i <= 60 and validation or training, text) end
 
 return {
   name = 'smollm2',
   seed = 1,
   rounds = 3,
   policy = { model = 'smollm2-135m-instruct' },
-  prompts = function(round) return prompts(arena, validation + 1, #arena, round) end,
-  validation = prompts(arena, 1, validation, 0),
-  held_out = prompts(held_out, 1, #held_out, 0),
+  prompts = function(round) return prompts(training, 1 + (round - 1) * 127, 127) end,
+  validation = prompts(validation, 1, #validation),
+  held_out = prompts(held_out, 1, #held_out),
   sample = { k = 5, temperature = 0.7, top_p = 0.9, max_new_tokens = 96 },
   preference = rules.preference { confidence = 0.95 },
   select = 'best_and_worst',
-  train = { loss = 'sppo', eta = 1000, optimizer = 'rmsprop', lr = 2e-6, schedule = 'linear', batch = 16 },
-  evaluate = { k = 4 },
+  train = {
+    loss = 'sppo', eta = 1000, optimizer = 'rmsprop', schedule = 'linear', batch = 16,
+    lr = { 2e-6, 1.5e-6, 1e-6 },
+  },
+  evaluate = { k = 3 },
 }

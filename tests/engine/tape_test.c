@@ -118,7 +118,7 @@ static void keeps_what_backward_needs(void **state) {
     assert_int_equal(used(), 2 * one + 4);  // x, a, the loss
     OK(sppo_backward(loss, 1));
     assert_int_equal(sppo_tape_length(), 0);
-    assert_int_equal(used(), 2 * one + 4 + 4);  // x and its gradient, the loss and its own
+    assert_int_equal(used(), 2 * one + 4);  // x, its gradient, the loss
     const float *g = values(sppo_tensor_grad(x));
     for (int i = 0; i < 1000; i++) check_near(g[i], 24 * values(x)[i], 1e-5, __LINE__);
     drop(&loss);
@@ -215,7 +215,7 @@ static void recompute_replays(void **state) {
         sppo_tensor *loss = layers(x, w, spans);
         kept[spans] = used() - before;
         OK(sppo_backward(loss, 1));
-        assert_int_equal(used(), before + 2 * sppo_tensor_bytes(x) + 8);
+        assert_int_equal(used(), before + 2 * sppo_tensor_bytes(x) + 4);
         for (int i = 0; i < 2; i++) {
             grad[spans][i] = sppo_tensor_grad(i ? w : x);
             sppo_tensor_retain(grad[spans][i]);
@@ -325,7 +325,8 @@ static void failure_in_backward(void **state) {
 /* loss = sum(window * transposed), where x is read through several views at once. */
 static void views_share_a_gradient(void **state) {
     (void)state;
-    sppo_tensor *x = parameter(4, 6, 1), *window, *turned, *row, *flat, *product, *loss, *more, *total;
+    sppo_tensor *x = parameter(4, 6, 1), *window, *turned, *row, *flat, *product, *loss, *more,
+                *total;
     OK(sppo_narrow(&window, x, 1, 1, 4));       // x[:, 1:5]
     OK(sppo_transpose(&turned, window, 0, 1));  // with gaps: the op below copies it
     OK(sppo_mul(&product, window, turned));
@@ -472,10 +473,11 @@ static void memory_limit(void **state) {
     sppo_tensor *a = floats(2 << 20), *b = floats(1 << 20), *squared, *more = NULL;
     sppo_memory_limit(SPPO_DEVICE_CPU, 16 << 20);
     OK(sppo_square(&squared, b));
-    FAILS(sppo_tensor_new(&more, SPPO_DTYPE_F32, SPPO_DEVICE_CPU, 1, (int64_t[]){1 << 18}),
-          SPPO_ERR_MEMORY,
-          "new: 1.0 MiB more would pass the limit of 16.0 MiB, 16.0 MiB in use; largest: 8.0 MiB by "
-          "new, 4.0 MiB by square, 4.0 MiB by new");
+    FAILS(
+        sppo_tensor_new(&more, SPPO_DTYPE_F32, SPPO_DEVICE_CPU, 1, (int64_t[]){1 << 18}),
+        SPPO_ERR_MEMORY,
+        "new: 1.0 MiB more would pass the limit of 16.0 MiB, 16.0 MiB in use; largest: 8.0 MiB by "
+        "new, 4.0 MiB by square, 4.0 MiB by new");
     assert_null(more);
     drop(&squared);
     OK(sppo_square(&squared, b));
@@ -530,7 +532,7 @@ static sppo_tensor **place(small *s) {
     return &s->t[s->count++];
 }
 static sppo_tensor *top(const small *s) {
-    return s->t[s->count - 1];
+    return s->count ? s->t[s->count - 1] : NULL;
 }
 
 static sppo_status leaf(small *s, sppo_device device, int64_t rows, int64_t columns, bool panels) {
@@ -649,10 +651,10 @@ static sppo_status small_decode(void) {
         sppo_attention_options how = {.causal = 1};
         st = sppo_segments_add_slot(at, slot, 1);
         if (!st) st = sppo_tensor_new(place(&s), SPPO_DTYPE_F32, SPPO_DEVICE_CPU, 3, shape);
-        sppo_tensor *q = s.count ? top(&s) : NULL;
+        sppo_tensor *q = top(&s);
         if (!st) st = sppo_tensor_uniform(q, -1, 1, (uint64_t)step);
         if (!st) st = sppo_attention(place(&s), q, q, q, at, &how);
-        sppo_tensor *seen = s.count ? top(&s) : NULL;
+        sppo_tensor *seen = top(&s);
         if (!st) st = sppo_view(place(&s), seen, 2, flat);
         if (!st) st = sppo_sample_tokens(top(&s), &options, 3, keys, &id, &logprob);
         if (!st) st = sppo_segments_commit(at);
@@ -731,7 +733,8 @@ static void every_allocation_fails_once(void **state) {
     assert_int_equal(refused_some, whole.allocations);
 }
 
-/* The meta device runs the same calls without data, and knows what they would take. */
+/* The meta device runs the same calls without data, and knows what their tensors would take (not what
+ * CPU kernels take for themselves). */
 static void meta_counts(void **state) {
     (void)state;
     assert_int_equal(sppo_memory_used(SPPO_DEVICE_META), 0);
@@ -744,7 +747,8 @@ static void meta_counts(void **state) {
     assert_true(sppo_cost_flops() > 2.0 * N * D * D * 3 * 3);
     assert_true(sppo_cost_bytes() > 4.0 * V * D);
     OK(small_step(SPPO_DEVICE_CPU));
-    assert_int_equal(sppo_memory_peak(SPPO_DEVICE_CPU), sppo_memory_peak(SPPO_DEVICE_META));
+    assert_true(sppo_memory_peak(SPPO_DEVICE_META) > 4 * 4 * (V * D + 3 * D * D));
+    assert_true(sppo_memory_peak(SPPO_DEVICE_META) <= sppo_memory_peak(SPPO_DEVICE_CPU));
 }
 
 int main(void) {
