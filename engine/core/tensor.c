@@ -11,14 +11,14 @@
 
 static sppo_tensor *spare;  // freed structs, kept so that a guarded step needs no malloc
 
-static sppo_status check_shape(const char *name, sppo_dtype dtype, int ndim,
-                               const int64_t *shape) {
+static sppo_status check_shape(const char *name, sppo_dtype dtype, int ndim, const int64_t *shape) {
     if (ndim < 0 || ndim > SPPO_MAX_DIMS) return sppo__fail(SPPO_ERR_SHAPE, TEXT_NDIM, name, ndim);
     int64_t count = 1;
     for (int i = 0; i < ndim; i++) {
         if (shape[i] < 0)
             return sppo__fail(SPPO_ERR_SHAPE, TEXT_SIZE_NEGATIVE, name, (long long)shape[i], i);
-        if (__builtin_mul_overflow(count, shape[i] ? shape[i] : 1, &count) || count > INT64_MAX / 128)
+        if (__builtin_mul_overflow(count, shape[i] ? shape[i] : 1, &count) ||
+            count > INT64_MAX / 128)
             return sppo__fail(SPPO_ERR_SHAPE, TEXT_TOO_LARGE, name, sppo__dims_text(ndim, shape));
     }
     if (dtype == SPPO_DTYPE_Q8_0 && (!ndim || shape[ndim - 1] % 32))
@@ -36,8 +36,13 @@ sppo_status sppo__tensor_shell(sppo_tensor **out, sppo_dtype dtype, sppo_device 
     if (t) spare = t->grad;
     else t = malloc(sizeof *t);
     if (!t) return sppo__fail(SPPO_ERR_MEMORY, TEXT_MEMORY, made_by, 0.0, 0.0, "");
-    *t = (sppo_tensor){.refs = 1, .users = 1, .dtype = dtype, .device = device, .layout = layout,
-                       .ndim = ndim, .made_by = made_by};
+    *t = (sppo_tensor){.refs = 1,
+                       .users = 1,
+                       .dtype = dtype,
+                       .device = device,
+                       .layout = layout,
+                       .ndim = ndim,
+                       .made_by = made_by};
     int64_t stride = 1;
     for (int i = ndim - 1; i >= 0; i--) {
         t->shape[i] = shape[i];
@@ -129,8 +134,7 @@ const char *sppo_tensor_made_by(const sppo_tensor *t) {
 static sppo_status check_values(const char *name, const sppo_tensor *t, int64_t bytes) {
     if (t->device == SPPO_DEVICE_META) return sppo__fail(SPPO_ERR_DEVICE, TEXT_META_VALUES, name);
     if (!t->storage) return sppo__fail(SPPO_ERR_STATE, TEXT_RELEASED, name, 0, t->made_by);
-    if (!sppo__gap_free(t))
-        return sppo__fail(SPPO_ERR_SHAPE, TEXT_GAPS, name, sppo__shape_text(t));
+    if (!sppo__gap_free(t)) return sppo__fail(SPPO_ERR_SHAPE, TEXT_GAPS, name, sppo__shape_text(t));
     if (bytes != sppo_tensor_bytes(t))
         return sppo__fail(SPPO_ERR_ARGUMENT, TEXT_BYTES, name, (long long)bytes,
                           (long long)sppo_tensor_bytes(t));

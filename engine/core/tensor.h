@@ -14,8 +14,8 @@ typedef struct sppo__storage {
     int arena;  // 1 + the arena it came from, 0 for the heap
     sppo_device device;
     int64_t bytes;
-    void *data;                     // NULL on meta
-    const char *made_by;            // the op, for the list of largest live tensors
+    void *data;                         // NULL on meta
+    const char *made_by;                // the op, for the list of largest live tensors
     struct sppo__storage *prev, *next;  // all live storages
 } sppo__storage;
 
@@ -33,8 +33,8 @@ struct sppo_tensor {
     int64_t offset;                 // first value, in bytes from the storage's start
     sppo__storage *storage;         // NULL when no user is left, or until a replay makes it again
     bool needs_grad;
-    bool leaf;              // a parameter: its gradient outlives backward
-    int64_t recompute;      // number of the recompute span that made it, 0 for none
+    bool leaf;          // a parameter: its gradient outlives backward
+    int64_t recompute;  // number of the recompute span that made it, 0 for none
     sppo_tensor *grad;
     const char *made_by;
 };

@@ -116,8 +116,7 @@ static void weigh(block *b, const attention_sizes *s, int64_t first_row, int64_t
         b->sum[r] = sfma(b->sum[r], shrink, vsum(sum));
         b->maximum[r] = b->highest[r];
         float *sum_v = b->sum_v + r * s->W;
-        for (int64_t i = 0; i < s->W; i += VL)
-            vstore(sum_v + i, vload(sum_v + i) * vset(shrink));
+        for (int64_t i = 0; i < s->W; i += VL) vstore(sum_v + i, vload(sum_v + i) * vset(shrink));
     }
 }
 

@@ -17,17 +17,16 @@ typedef struct backward {
 
 /* A thread's page of keys and the rows that meet it. */
 typedef struct block {
-    float *keys, *values;      // [D][64], transposed
-    float *key_rows;           // [64][W]
-    float *dk, *dv;            // [64][W]
-    float *q, *dout, *dq;      // [rows][W], q scaled
-    float *weight, *dweight;   // [rows][64]
-    float *lse, *delta;        // [rows]
+    float *keys, *values;     // [D][64], transposed
+    float *key_rows;          // [64][W]
+    float *dk, *dv;           // [64][W]
+    float *q, *dout, *dq;     // [rows][W], q scaled
+    float *weight, *dweight;  // [rows][64]
+    float *lse, *delta;       // [rows]
 } block;
 
 static int64_t block_floats(const attention_sizes *s) {
-    return SPPO_PAGE * (2 * s->D + 3 * s->W) +
-           attention_rows(s) * (3 * s->W + 2 * SPPO_PAGE + 2);
+    return SPPO_PAGE * (2 * s->D + 3 * s->W) + attention_rows(s) * (3 * s->W + 2 * SPPO_PAGE + 2);
 }
 
 static block block_at(const attention_sizes *s, float *scratch) {
@@ -72,8 +71,8 @@ static float dot(const float *x, const float *y, int64_t n) {
     return total;
 }
 
-static void load_rows(const backward *a, block *b, int64_t kv_head, int first, int last,
-                      int64_t lo, int64_t hi) {
+static void load_rows(const backward *a, block *b, int64_t kv_head, int first, int last, int64_t lo,
+                      int64_t hi) {
     const attention_sizes *s = &a->s;
     int64_t D = s->D, W = s->W, r = 0;
     attention_run run;
@@ -132,8 +131,7 @@ static void meet_page(const backward *a, block *b, int64_t kv_head, const sppo__
         if (a->dq)
             tile_f32(rows, count, b->dweight, SPPO_PAGE, 1, b->key_rows + w, W, b->dq + w, W,
                      false);
-        if (a->dk)
-            tile_f32(count, rows, b->dweight, 1, SPPO_PAGE, b->q + w, W, b->dk + w, W, true);
+        if (a->dk) tile_f32(count, rows, b->dweight, 1, SPPO_PAGE, b->q + w, W, b->dk + w, W, true);
         if (a->dv)
             tile_f32(count, rows, b->weight, 1, SPPO_PAGE, b->dout + w, W, b->dv + w, W, true);
     }

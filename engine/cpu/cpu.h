@@ -17,7 +17,7 @@ extern const sppo__kernel sppo__cpu_table_avx2[SPPO_OP_COUNT];
 extern const sppo__kernel sppo__cpu_table_plain[SPPO_OP_COUNT];
 
 #ifdef SPPO_ISA
-#define SPPO_OP(NAME, name, inputs, outputs) sppo_status KERNEL(name)(sppo__call *c);
+#define SPPO_OP(NAME, name, inputs, outputs) sppo_status KERNEL(name)(sppo__call * c);
 #include "ops/ops.def"
 #undef SPPO_OP
 #endif

@@ -274,8 +274,11 @@ static int decode(lua_State *L) {
 
 int luaopen_sppo_json(lua_State *L) {
     static const luaL_Reg functions[] = {
-        {"encode", encode},          {"decode", decode}, {"array", sppo__mark_array},
-        {"object", sppo__mark_object}, {NULL, NULL},
+        {"encode", encode},
+        {"decode", decode},
+        {"array", sppo__mark_array},
+        {"object", sppo__mark_object},
+        {NULL, NULL},
     };
     lua_newtable(L);
     luaL_register(L, NULL, functions);

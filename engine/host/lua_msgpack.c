@@ -23,7 +23,7 @@ enum {
     EXT_I32 = 2,
     MOST_COST = 32 << 20,  // unpacking: values, a table counted as eight
     TABLE_COST = 8,
-    FIRST_ROOM = 4096      // elements a new table has room for, whatever the count says
+    FIRST_ROOM = 4096  // elements a new table has room for, whatever the count says
 };
 
 static const double EXACT = 9007199254740992.0;  // 2^53
@@ -260,8 +260,8 @@ static bool push_text(input *in, size_t start, uint64_t length) {
 
 /* Element i of a list of numbers. */
 static double number_of(int ext, const unsigned char *p) {
-    uint32_t word = (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 |
-                    (uint32_t)p[3] << 24;
+    uint32_t word =
+        (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
     float x;
     memcpy(&x, &word, sizeof x);
     return ext == EXT_I32 ? (double)(int32_t)word : (double)x;
@@ -359,20 +359,30 @@ static bool push_value(input *in, int depth) {
     case 0xc0: lua_pushnil(in->L); return true;
     case 0xc2:
     case 0xc3: lua_pushboolean(in->L, tag == 0xc3); return true;
-    case 0xc4: case 0xd9: return sized(in, start, 1, depth, text_of);
-    case 0xc5: case 0xda: return sized(in, start, 2, depth, text_of);
-    case 0xc6: case 0xdb: return sized(in, start, 4, depth, text_of);
+    case 0xc4:
+    case 0xd9: return sized(in, start, 1, depth, text_of);
+    case 0xc5:
+    case 0xda: return sized(in, start, 2, depth, text_of);
+    case 0xc6:
+    case 0xdb: return sized(in, start, 4, depth, text_of);
     case 0xc7: return sized(in, start, 1, depth, ext_of);
     case 0xc8: return sized(in, start, 2, depth, ext_of);
     case 0xc9: return sized(in, start, 4, depth, ext_of);
     case 0xca: return push_float(in, 4);
     case 0xcb: return push_float(in, 8);
-    case 0xcc: case 0xcd: case 0xce: case 0xcf:
-        return push_int(in, start, (size_t)1 << (tag - 0xcc), false);
-    case 0xd0: case 0xd1: case 0xd2: case 0xd3:
-        return push_int(in, start, (size_t)1 << (tag - 0xd0), true);
-    case 0xd4: case 0xd5: case 0xd6: case 0xd7: case 0xd8:
-        return push_ext(in, start, (uint64_t)1 << (tag - 0xd4));
+    case 0xcc:
+    case 0xcd:
+    case 0xce:
+    case 0xcf: return push_int(in, start, (size_t)1 << (tag - 0xcc), false);
+    case 0xd0:
+    case 0xd1:
+    case 0xd2:
+    case 0xd3: return push_int(in, start, (size_t)1 << (tag - 0xd0), true);
+    case 0xd4:
+    case 0xd5:
+    case 0xd6:
+    case 0xd7:
+    case 0xd8: return push_ext(in, start, (uint64_t)1 << (tag - 0xd4));
     case 0xdc: return sized(in, start, 2, depth, push_array);
     case 0xdd: return sized(in, start, 4, depth, push_array);
     case 0xde: return sized(in, start, 2, depth, push_map);

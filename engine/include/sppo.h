@@ -278,8 +278,8 @@ sppo_status sppo_rmsprop_step(sppo_tensor *p, sppo_tensor *grad, sppo_tensor *v,
 
 /* PyTorch's AdamW; step counts from 1. */
 sppo_status sppo_adamw_step(sppo_tensor *p, sppo_tensor *grad, sppo_tensor *m, sppo_tensor *v,
-                            double lr, double beta1, double beta2, double eps,
-                            double weight_decay, double scale, int64_t step);
+                            double lr, double beta1, double beta2, double eps, double weight_decay,
+                            double scale, int64_t step);
 
 /* p -= lr (g * scale + weight_decay p). */
 sppo_status sppo_sgd_step(sppo_tensor *p, sppo_tensor *grad, double lr, double weight_decay,

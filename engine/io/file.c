@@ -14,11 +14,11 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-sppo_status (sppo__fail_os)(const char *path, const char *verb) {
+sppo_status(sppo__fail_os)(const char *path, const char *verb) {
     return sppo__fail(SPPO_ERR_IO, TEXT_FILE_OS, path, verb, strerror(errno));
 }
 
-sppo_status (sppo__fail_memory)(const char *path, int64_t bytes) {
+sppo_status(sppo__fail_memory)(const char *path, int64_t bytes) {
     return sppo__fail(SPPO_ERR_MEMORY, TEXT_FILE_MEMORY, path, (long long)bytes);
 }
 
@@ -116,7 +116,7 @@ sppo_status sppo__sync_path(const char *path) {
 
 sppo_status sppo__sync_parent(const char *path) {
     const char *slash = strrchr(path, '/');
-    char *parent = !slash           ? sppo__format(".")
+    char *parent = !slash          ? sppo__format(".")
                    : slash == path ? sppo__format("/")
                                    : sppo__format("%.*s", (int)(slash - path), path);
     if (!parent) return sppo__fail_memory(path, (int64_t)strlen(path));

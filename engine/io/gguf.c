@@ -11,9 +11,9 @@
 #include "core/tensor.h"
 
 enum {
-    MOST_ENTRIES = 65536,       // tensors, and metadata keys
-    MOST_TEXT = 64 << 20,       // bytes of all names and strings
-    LONGEST_KEY = 65535,        // the format's own limit
+    MOST_ENTRIES = 65536,  // tensors, and metadata keys
+    MOST_TEXT = 64 << 20,  // bytes of all names and strings
+    LONGEST_KEY = 65535,   // the format's own limit
     LONGEST_NAME = 1024,
     LARGEST_ALIGNMENT = 65536,
     DEFAULT_ALIGNMENT = 32
@@ -39,11 +39,11 @@ typedef struct text {
 
 typedef struct entry {
     char *name;
-    uint32_t type, element;        // element: of an array
-    int64_t count;                 // of an array, else 1
-    int64_t at;                    // where the value starts, for errors
-    const unsigned char *value;    // numbers, or the first of them
-    const unsigned char **texts;   // strings: where each one's length stands
+    uint32_t type, element;       // element: of an array
+    int64_t count;                // of an array, else 1
+    int64_t at;                   // where the value starts, for errors
+    const unsigned char *value;   // numbers, or the first of them
+    const unsigned char **texts;  // strings: where each one's length stands
 } entry;
 
 typedef struct tensor {
@@ -52,7 +52,7 @@ typedef struct tensor {
     int ndim;
     int64_t shape[SPPO_MAX_DIMS];  // row-major
     int64_t count;
-    int64_t offset, bytes;         // from the file's start, once that of the data is known
+    int64_t offset, bytes;  // from the file's start, once that of the data is known
     int64_t at;
 } tensor;
 
@@ -117,8 +117,7 @@ static sppo_status read_text(reader *r, const char *what, text *t) {
                           (unsigned long long)length, (long long)(r->size - r->at), (long long)at);
     t->length = (int64_t)length;
     if (t->length > r->text_left)
-        return sppo__fail(SPPO_ERR_FORMAT, TEXT_GGUF_TEXT, r->path, MOST_TEXT >> 20,
-                          (long long)at);
+        return sppo__fail(SPPO_ERR_FORMAT, TEXT_GGUF_TEXT, r->path, MOST_TEXT >> 20, (long long)at);
     r->text_left -= t->length;
     t->bytes = r->bytes + r->at;
     r->at += t->length;
@@ -251,8 +250,8 @@ static sppo_status read_tensor(reader *r, tensor *t) {
     if (st) return st;
     if (offset > INT64_MAX ||
         __builtin_mul_overflow(t->count / t->type->values, (int64_t)t->type->bytes, &t->bytes))
-        return sppo__fail(SPPO_ERR_FORMAT, TEXT_FILE_OUTSIDE, r->path, name,
-                          (long long)r->size, (long long)at);
+        return sppo__fail(SPPO_ERR_FORMAT, TEXT_FILE_OUTSIDE, r->path, name, (long long)r->size,
+                          (long long)at);
     t->offset = (int64_t)offset;
     return SPPO_OK;
 }
@@ -288,8 +287,7 @@ static sppo_status check_overlap(const sppo_gguf *g) {
         if (a->offset + a->bytes > b->offset)
             st = sppo__fail(SPPO_ERR_FORMAT, TEXT_FILE_OVERLAP, g->path,
                             sppo__quoted(a->name, (int64_t)strlen(a->name)),
-                            sppo__quoted(b->name, (int64_t)strlen(b->name)),
-                            (long long)b->offset);
+                            sppo__quoted(b->name, (int64_t)strlen(b->name)), (long long)b->offset);
     }
     free(order);
     return st;
@@ -345,8 +343,8 @@ static sppo_status read_header(reader *r, int64_t *tensors, int64_t *entries) {
 }
 
 static sppo_status parse(sppo_gguf *g) {
-    reader r = {.path = g->path, .bytes = g->map.bytes, .size = g->map.size,
-                .text_left = MOST_TEXT};
+    reader r = {
+        .path = g->path, .bytes = g->map.bytes, .size = g->map.size, .text_left = MOST_TEXT};
     int64_t tensors, entries;
     sppo_status st = read_header(&r, &tensors, &entries);
     if (st) return st;
@@ -496,8 +494,8 @@ static sppo_status wrong_type(const sppo_gguf *g, const entry *e, const char *wa
     if (e->type == ARRAY)
         return sppo__fail(SPPO_ERR_FORMAT, TEXT_GGUF_ARRAY, g->path, name, kinds[e->element].name,
                           wanted, (long long)e->at);
-    return sppo__fail(SPPO_ERR_FORMAT, TEXT_GGUF_WANTED, g->path, name, kinds[e->type].name,
-                      wanted, (long long)e->at);
+    return sppo__fail(SPPO_ERR_FORMAT, TEXT_GGUF_WANTED, g->path, name, kinds[e->type].name, wanted,
+                      (long long)e->at);
 }
 
 static double to_double(uint32_t type, const unsigned char *p) {

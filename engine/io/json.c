@@ -33,7 +33,7 @@ static bool within_limits(const char *text, int64_t size, int depth, int64_t mos
         }
         switch (c) {
         case '"': quoted = true; break;
-        case '{': cost += 3; /* fall through */
+        case '{': cost += 3;          /* fall through */
         case '[': cost += 1, level++; /* fall through */
         case ',':
         case ':': cost++; break;
@@ -43,10 +43,8 @@ static bool within_limits(const char *text, int64_t size, int depth, int64_t mos
         }
         if (level <= depth && cost <= most) continue;
         place(e, text, i);
-        if (level > depth)
-            snprintf(e->text, sizeof e->text, "nested deeper than %d", depth);
-        else
-            snprintf(e->text, sizeof e->text, "more than %lld values", (long long)most);
+        if (level > depth) snprintf(e->text, sizeof e->text, "nested deeper than %d", depth);
+        else snprintf(e->text, sizeof e->text, "more than %lld values", (long long)most);
         return false;
     }
     return true;

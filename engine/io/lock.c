@@ -38,8 +38,7 @@ sppo_status sppo_lock_open(sppo_lock **out, const char *path) {
         st = errno == EWOULDBLOCK ? fail_held(fd, path) : sppo__fail_os(path, "lock");
     if (!st) st = write_pid(fd, path);
     sppo_lock *lock = NULL;
-    if (!st && !(lock = malloc(sizeof *lock)))
-        st = sppo__fail_memory(path, (int64_t)sizeof *lock);
+    if (!st && !(lock = malloc(sizeof *lock))) st = sppo__fail_memory(path, (int64_t)sizeof *lock);
     if (st) {
         close(fd);
         return st;

@@ -50,8 +50,7 @@ const char *sppo__quoted(const void *text, int64_t length) {
     for (int64_t i = 0; i < length && i < SHOWN; i++) {
         if (p[i] < 0x20 || p[i] >= 0x7f)
             used += (size_t)snprintf(out + used, sizeof ring[0] - used, "\\x%02x", p[i]);
-        else
-            out[used++] = (char)p[i];
+        else out[used++] = (char)p[i];
     }
     snprintf(out + used, sizeof ring[0] - used, length > SHOWN ? "'.." : "'");
     return out;

@@ -22,10 +22,10 @@
 #include <unistd.h>
 
 enum {
-    PREFIX = 16,              // bytes before the first record
-    HEADER = 12,              // bytes of a record before its payload
-    LARGEST = 256 << 20,      // bytes of a payload
-    BUFFER = 1 << 20,         // bytes gathered before they are written
+    PREFIX = 16,          // bytes before the first record
+    HEADER = 12,          // bytes of a record before its payload
+    LARGEST = 256 << 20,  // bytes of a payload
+    BUFFER = 1 << 20,     // bytes gathered before they are written
     VERSION = 1
 };
 
@@ -36,9 +36,9 @@ struct sppo_records {
     int fd;
     bool writable, broken;
     sppo__scan scan;
-    unsigned char *pending;    // appended, not yet written; they belong at the file's end
+    unsigned char *pending;  // appended, not yet written; they belong at the file's end
     int64_t pending_bytes, pending_room;
-    unsigned char *payload;    // the record last read
+    unsigned char *payload;  // the record last read
     int64_t payload_room;
 };
 
@@ -105,8 +105,7 @@ static sppo_status scan_record(const unsigned char *p, int64_t size, int64_t at,
     const unsigned char *h = p + at;
     if (sppo__crc32c(0, h, 8) != u32_at(h + 8)) {
         if (all_zero(h, size - at)) return SPPO_OK;
-        return sppo__fail(SPPO_ERR_FORMAT, TEXT_REC_HEADER, name, (long long)index,
-                          (long long)at);
+        return sppo__fail(SPPO_ERR_FORMAT, TEXT_REC_HEADER, name, (long long)index, (long long)at);
     }
     int64_t length = u32_at(h);
     if (length > LARGEST)
@@ -116,8 +115,7 @@ static sppo_status scan_record(const unsigned char *p, int64_t size, int64_t at,
     if (next > size) return SPPO_OK;
     if (sppo__crc32c(0, h + HEADER, length) != u32_at(h + 4)) {
         if (next == size) return SPPO_OK;
-        return sppo__fail(SPPO_ERR_FORMAT, TEXT_REC_PAYLOAD, name, (long long)index,
-                          (long long)at);
+        return sppo__fail(SPPO_ERR_FORMAT, TEXT_REC_PAYLOAD, name, (long long)index, (long long)at);
     }
     *end = next;
     return SPPO_OK;
@@ -344,8 +342,7 @@ sppo_status sppo_records_read(sppo_records *r, int64_t i, const void **data, int
     if (st) return st;
     // Checked again: the disk may answer otherwise than it did at open.
     if (sppo__crc32c(0, r->payload + HEADER, whole - HEADER) != u32_at(r->payload + 4))
-        return sppo__fail(SPPO_ERR_FORMAT, TEXT_REC_PAYLOAD, r->path, (long long)i,
-                          (long long)at);
+        return sppo__fail(SPPO_ERR_FORMAT, TEXT_REC_PAYLOAD, r->path, (long long)i, (long long)at);
     *data = r->payload + HEADER;
     *bytes = whole - HEADER;
     return SPPO_OK;

@@ -9,7 +9,7 @@
 typedef struct sppo__scan {
     int64_t *starts;  // of each record's header; starts[count] is where the next one goes
     int64_t count, room;
-    int64_t torn;     // bytes after that
+    int64_t torn;  // bytes after that
 } sppo__scan;
 
 /* Scans `size` bytes; the caller frees scan->starts, also after a failure. */

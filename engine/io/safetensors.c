@@ -17,11 +17,21 @@ static const struct {
     int bytes;
     int dtype;  // -1: not read
 } dtypes[] = {
-    {"F32", 4, SPPO_DTYPE_F32}, {"BF16", 2, SPPO_DTYPE_BF16}, {"F16", 2, SPPO_DTYPE_F16},
-    {"I32", 4, SPPO_DTYPE_I32}, {"BOOL", 1, -1},              {"U8", 1, -1},
-    {"I8", 1, -1},              {"F8_E5M2", 1, -1},           {"F8_E4M3", 1, -1},
-    {"F8_E8M0", 1, -1},         {"I16", 2, -1},               {"U16", 2, -1},
-    {"U32", 4, -1},             {"F64", 8, -1},               {"I64", 8, -1},
+    {"F32", 4, SPPO_DTYPE_F32},
+    {"BF16", 2, SPPO_DTYPE_BF16},
+    {"F16", 2, SPPO_DTYPE_F16},
+    {"I32", 4, SPPO_DTYPE_I32},
+    {"BOOL", 1, -1},
+    {"U8", 1, -1},
+    {"I8", 1, -1},
+    {"F8_E5M2", 1, -1},
+    {"F8_E4M3", 1, -1},
+    {"F8_E8M0", 1, -1},
+    {"I16", 2, -1},
+    {"U16", 2, -1},
+    {"U32", 4, -1},
+    {"F64", 8, -1},
+    {"I64", 8, -1},
     {"U64", 8, -1},
 };
 
@@ -71,8 +81,7 @@ static sppo_status read_dtype(const sppo_safetensors *s, const json_t *v, tensor
 static sppo_status read_shape(const sppo_safetensors *s, const json_t *v, tensor *t,
                               int64_t *bytes) {
     if (!json_is_array(v)) return fail_entry(s, t->name, "no shape");
-    if (json_array_size(v) > SPPO_MAX_DIMS)
-        return fail_entry(s, t->name, "more than 4 dimensions");
+    if (json_array_size(v) > SPPO_MAX_DIMS) return fail_entry(s, t->name, "more than 4 dimensions");
     t->ndim = (int)json_array_size(v);
     *bytes = dtypes[t->kind].bytes;
     int64_t nonzero = *bytes;  // sizes beside a 0 must not overflow either
@@ -89,8 +98,8 @@ static sppo_status read_shape(const sppo_safetensors *s, const json_t *v, tensor
     return SPPO_OK;
 }
 
-static sppo_status read_place(const sppo_safetensors *s, const json_t *v, int64_t data,
-                              tensor *t, int64_t bytes) {
+static sppo_status read_place(const sppo_safetensors *s, const json_t *v, int64_t data, tensor *t,
+                              int64_t bytes) {
     const json_t *start = json_array_get(v, 0), *end = json_array_get(v, 1);
     if (json_array_size(v) != 2 || !json_is_integer(start) || !json_is_integer(end))
         return fail_entry(s, t->name, "no data_offsets");
@@ -98,8 +107,8 @@ static sppo_status read_place(const sppo_safetensors *s, const json_t *v, int64_
     t->end = json_integer_value(end);
     if (t->start < 0 || t->end < t->start || t->end > s->map.size - data)
         return sppo__fail(SPPO_ERR_FORMAT, TEXT_FILE_OUTSIDE, s->path,
-                          sppo__quoted(t->name, (int64_t)strlen(t->name)),
-                          (long long)s->map.size, 8LL);
+                          sppo__quoted(t->name, (int64_t)strlen(t->name)), (long long)s->map.size,
+                          8LL);
     t->start += data;
     t->end += data;
     if (t->end - t->start != bytes)

@@ -23,8 +23,8 @@ sppo_status sppo_bpe_new(sppo_bpe **out, const char *pattern, int64_t vocab,
     if (vocab < 1 || vocab > SPPO_BPE_VOCAB)
         return sppo__fail(SPPO_ERR_FORMAT, TEXT_BPE_VOCAB, (long long)vocab, SPPO_BPE_VOCAB);
     sppo_bpe *b = calloc(1, sizeof *b);
-    sppo_status st = b ? sppo__split_new(&b->split, pattern)
-                       : sppo__fail(SPPO_ERR_MEMORY, TEXT_BPE_MEMORY);
+    sppo_status st =
+        b ? sppo__split_new(&b->split, pattern) : sppo__fail(SPPO_ERR_MEMORY, TEXT_BPE_MEMORY);
     if (!st) {
         b->vocab = vocab;
         b->whole_words = options && options->whole_words;
@@ -37,7 +37,7 @@ sppo_status sppo_bpe_new(sppo_bpe **out, const char *pattern, int64_t vocab,
         sppo_bpe_free(b);
         return st;
     }
-    for (int64_t i = 0; i < vocab; i++) b->token[i] = (sppo__token){ .offset = -1 };
+    for (int64_t i = 0; i < vocab; i++) b->token[i] = (sppo__token){.offset = -1};
     for (int i = 0; i < 256; i++) b->byte_id[i] = -1;
     *out = b;
     return SPPO_OK;
@@ -88,8 +88,8 @@ static int64_t bytes_of_letters(const char *text, int64_t length, char *dst) {
 
 sppo_status sppo_bpe_add_token(sppo_bpe *b, int64_t id, const char *text, int64_t length,
                                sppo_token_kind kind) {
-    int64_t limit = kind == SPPO_TOKEN_SPECIAL || kind == SPPO_TOKEN_ADDED ? SPPO_BPE_MARK
-                                                                           : SPPO_BPE_TOKEN;
+    int64_t limit =
+        kind == SPPO_TOKEN_SPECIAL || kind == SPPO_TOKEN_ADDED ? SPPO_BPE_MARK : SPPO_BPE_TOKEN;
     if (b->sorted) return sppo__fail(SPPO_ERR_STATE, TEXT_BPE_LATE, "token");
     if (kind < SPPO_TOKEN_NORMAL || kind > SPPO_TOKEN_UNUSED)
         return sppo__fail(SPPO_ERR_ARGUMENT, TEXT_BPE_KIND, (long long)id, (int)kind);
@@ -115,7 +115,7 @@ sppo_status sppo_bpe_add_token(sppo_bpe *b, int64_t id, const char *text, int64_
             return sppo__fail(SPPO_ERR_FORMAT, TEXT_BPE_TOKEN_UTF8, (long long)id);
         memcpy(dst, text, (size_t)length);
     }
-    b->token[id] = (sppo__token){ b->text_length, (int32_t)length, (int32_t)kind };
+    b->token[id] = (sppo__token){b->text_length, (int32_t)length, (int32_t)kind};
     b->text_length += length;
     if (kind == SPPO_TOKEN_NORMAL) b->normals++;
     if (kind == SPPO_TOKEN_SPECIAL) b->specials++;
@@ -172,7 +172,7 @@ static sppo_status sort_kind(sppo_bpe *b, sppo_token_kind kind, sppo__word **out
     for (int64_t i = 0; i < b->vocab; i++) {
         const sppo__token *t = &b->token[i];
         if (t->kind == (int32_t)kind)
-            words[n++] = (sppo__word){ b->text + t->offset, t->length, (int32_t)i };
+            words[n++] = (sppo__word){b->text + t->offset, t->length, (int32_t)i};
     }
     qsort(words, (size_t)n, sizeof *words, by_bytes);
     for (int64_t i = 1; i < n; i++) {
@@ -196,8 +196,7 @@ static sppo_status sort_tokens(sppo_bpe *b) {
     if (!st) st = sort_kind(b, SPPO_TOKEN_ADDED, &b->added, b->addeds);
     if (st) return st;
     for (int64_t i = 0; i < b->normals; i++) {
-        if (b->normal[i].length == 1)
-            b->byte_id[(uint8_t)b->normal[i].bytes[0]] = b->normal[i].id;
+        if (b->normal[i].length == 1) b->byte_id[(uint8_t)b->normal[i].bytes[0]] = b->normal[i].id;
     }
     b->broken = false;
     return SPPO_OK;
@@ -235,7 +234,7 @@ sppo_status sppo_bpe_add_merge(sppo_bpe *b, const char *text, int64_t length) {
         sppo__bpe_grow(b->merge, &b->merge_capacity, b->merges + 1, sizeof *b->merge);
     if (!grown) return sppo__fail(SPPO_ERR_MEMORY, TEXT_BPE_MEMORY);
     b->merge = grown;
-    b->merge[b->merges++] = (sppo__merge){ left, right, b->normal[place].id, (int32_t)rank };
+    b->merge[b->merges++] = (sppo__merge){left, right, b->normal[place].id, (int32_t)rank};
     return SPPO_OK;
 }
 

@@ -9,14 +9,14 @@
 #include "core/error.h"
 
 enum {
-    SPPO_BPE_TEXT = 16 << 20,     // bytes of text encoded at once
-    SPPO_BPE_TOKEN = 16 << 10,    // bytes of a token
-    SPPO_BPE_MARK = 256,          // bytes of a token that is looked for in text
-    SPPO_BPE_VOCAB = 4 << 20,     // tokens, and merges
+    SPPO_BPE_TEXT = 16 << 20,   // bytes of text encoded at once
+    SPPO_BPE_TOKEN = 16 << 10,  // bytes of a token
+    SPPO_BPE_MARK = 256,        // bytes of a token that is looked for in text
+    SPPO_BPE_VOCAB = 4 << 20,   // tokens, and merges
     SPPO_BPE_VOCAB_TEXT = 256 << 20,
-    SPPO_BPE_CACHED = 24,         // bytes of a word that the cache keeps
+    SPPO_BPE_CACHED = 24,  // bytes of a word that the cache keeps
     SPPO_BPE_CACHED_IDS = 5,
-    SPPO_BPE_CACHE = 1 << 13      // words
+    SPPO_BPE_CACHE = 1 << 13  // words
 };
 
 typedef struct sppo__split sppo__split;

@@ -84,7 +84,7 @@ static sppo_status merge_word(sppo_bpe *b, const char *word, int64_t length) {
     for (int64_t i = 0; i < length; i++) {
         int32_t id = b->byte_id[(uint8_t)word[i]];
         if (id < 0) continue;  // no token for this byte: left out, as the reference does
-        b->symbol[count] = (sppo__symbol){ id, count - 1, count + 1, -1 };
+        b->symbol[count] = (sppo__symbol){id, count - 1, count + 1, -1};
         count++;
     }
     if (!count) return SPPO_OK;

@@ -11,9 +11,9 @@ typedef struct sppo__slot {
     int children;  // slots that continue it and hold their pages still
     int32_t page;  // its first page; the rest follow in kv->next
     int64_t pages;
-    int64_t length;     // tokens stored
-    int64_t position;   // of its first token in its text
-    bool open, closed;  // closed: waits for its children before it gives its pages back
+    int64_t length;              // tokens stored
+    int64_t position;            // of its first token in its text
+    bool open, closed;           // closed: waits for its children before it gives its pages back
     const sppo_segments *batch;  // the batch that is about to add tokens, NULL for none
     int node;                    // its node while a batch makes its tree
 } sppo__slot;

@@ -22,21 +22,17 @@
 static const struct {
     const char *name, *pattern;
 } patterns[] = {
-    { "gpt2",
-      ENDINGS "|\\x20?\\p{L}++|\\x20?\\p{N}++|\\x20?[^" SPACE "\\p{L}\\p{N}]++"
-              "|[" SPACE "]+(?![^" SPACE "])|[" SPACE "]++" },
+    {"gpt2", ENDINGS "|\\x20?\\p{L}++|\\x20?\\p{N}++|\\x20?[^" SPACE "\\p{L}\\p{N}]++"
+                     "|[" SPACE "]+(?![^" SPACE "])|[" SPACE "]++"},
     // Every number character is split off first, so the others see the text end before it.
-    { "smollm",
-      ENDINGS "|\\x20?\\p{L}++|\\p{N}|\\x20?[^" SPACE "\\p{L}\\p{N}]++"
-              "|[" SPACE "]+(?![^" SPACE "\\p{N}])|[" SPACE "]++" },
-    { "llama-bpe",
-      "(?i:" ENDINGS ")|[^\\r\\n\\p{L}\\p{N}]?\\p{L}++|\\p{N}{1,3}+"
-      "|\\x20?[^" SPACE "\\p{L}\\p{N}]++[\\r\\n]*+|(?:[" BLANK "]*+[\\r\\n]++)++"
-      "|[" SPACE "]+(?![^" SPACE "])|[" SPACE "]++" },
-    { "qwen2",
-      "(?i:" ENDINGS ")|[^\\r\\n\\p{L}\\p{N}]?\\p{L}++|\\p{N}"
-      "|\\x20?[^" SPACE "\\p{L}\\p{N}]++[\\r\\n]*+|(?:[" BLANK "]*+[\\r\\n]++)++"
-      "|[" SPACE "]+(?![^" SPACE "])|[" SPACE "]++" },
+    {"smollm", ENDINGS "|\\x20?\\p{L}++|\\p{N}|\\x20?[^" SPACE "\\p{L}\\p{N}]++"
+                       "|[" SPACE "]+(?![^" SPACE "\\p{N}])|[" SPACE "]++"},
+    {"llama-bpe", "(?i:" ENDINGS ")|[^\\r\\n\\p{L}\\p{N}]?\\p{L}++|\\p{N}{1,3}+"
+                  "|\\x20?[^" SPACE "\\p{L}\\p{N}]++[\\r\\n]*+|(?:[" BLANK "]*+[\\r\\n]++)++"
+                  "|[" SPACE "]+(?![^" SPACE "])|[" SPACE "]++"},
+    {"qwen2", "(?i:" ENDINGS ")|[^\\r\\n\\p{L}\\p{N}]?\\p{L}++|\\p{N}"
+              "|\\x20?[^" SPACE "\\p{L}\\p{N}]++[\\r\\n]*+|(?:[" BLANK "]*+[\\r\\n]++)++"
+              "|[" SPACE "]+(?![^" SPACE "])|[" SPACE "]++"},
 };
 
 struct sppo__split {

@@ -168,8 +168,8 @@ static int add_slot_nodes(sppo_segments *at, int slot) {
     int first = at->nodes, number = slot;
     while (number >= 0 && slots[number].node < 0) {
         const sppo__slot *s = &slots[number];
-        at->draft[at->nodes++] = (sppo__node){
-            .slot = number, .offset = s->length, .page = s->page, .parent = newest};
+        at->draft[at->nodes++] =
+            (sppo__node){.slot = number, .offset = s->length, .page = s->page, .parent = newest};
         newest = number;
         number = s->parent;
     }

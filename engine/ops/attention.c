@@ -12,14 +12,14 @@
 enum { HEAD_DIM = 256 };
 
 static sppo_status attention_backward(const sppo__call *fwd) {
-    sppo__call c = {.op = SPPO_OP_ATTENTION_BACKWARD,
-                    .in = {fwd->in[0], fwd->in[1], fwd->in[2], fwd->out[0], fwd->out[1],
-                           sppo__dout(fwd, 0)},
-                    .n_in = 6,
-                    .n_out = 3,
-                    .f = {fwd->f[0]},
-                    .i = {fwd->i[0], fwd->i[1]},
-                    .at = fwd->at};
+    sppo__call c = {
+        .op = SPPO_OP_ATTENTION_BACKWARD,
+        .in = {fwd->in[0], fwd->in[1], fwd->in[2], fwd->out[0], fwd->out[1], sppo__dout(fwd, 0)},
+        .n_in = 6,
+        .n_out = 3,
+        .f = {fwd->f[0]},
+        .i = {fwd->i[0], fwd->i[1]},
+        .at = fwd->at};
     sppo_status st = SPPO_OK;
     for (int i = 0; i < 3 && !st; i++) st = sppo__din(fwd, i, &c.out[i]);
     return st ? st : sppo__run(&c);

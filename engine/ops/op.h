@@ -32,12 +32,12 @@ typedef struct sppo__call {
     sppo_tensor *out[SPPO_MAX_OUT];  // NULL where a gradient is not wanted
     float f[8];
     int64_t i[4];
-    double *result;      // where kernels that return a number put it
-    sppo_segments *at;   // rope and attention
+    double *result;                         // where kernels that return a number put it
+    sppo_segments *at;                      // rope and attention
     const struct sppo__sampling *sampling;  // sample
-    uint32_t save_in;    // bit i: backward reads the values of in[i]
-    uint32_t save_out;   // bit i: backward reads the values of out[i]
-    uint32_t temporary;  // bit i: in[i] is a contiguous copy made by sppo__begin
+    uint32_t save_in;                       // bit i: backward reads the values of in[i]
+    uint32_t save_out;                      // bit i: backward reads the values of out[i]
+    uint32_t temporary;                     // bit i: in[i] is a contiguous copy made by sppo__begin
 } sppo__call;
 
 typedef sppo_status (*sppo__kernel)(sppo__call *c);

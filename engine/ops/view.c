@@ -53,13 +53,14 @@ static sppo_status view_backward(const sppo__call *fwd) {
         for (int i = 0; i < y->ndim; i++) window->stride[i] = dx->stride[i];
         first = fwd->i[3] * dx->stride[a];
     } else if (fwd->i[1] == TRANSPOSE) {
-        for (int i = 0; i < y->ndim; i++) window->stride[i] = dx->stride[i == a ? b : i == b ? a : i];
+        for (int i = 0; i < y->ndim; i++)
+            window->stride[i] = dx->stride[i == a ? b : i == b ? a : i];
     }
     window->storage = dx->storage;
     window->storage->refs++;
     window->offset = dx->offset + sppo__dtype_bytes(dx->dtype, first);
-    sppo__call c = {.op = SPPO_OP_ACCUMULATE, .in = {dy}, .n_in = 1, .out = {window}, .n_out = 1,
-                    .f = {1}};
+    sppo__call c = {
+        .op = SPPO_OP_ACCUMULATE, .in = {dy}, .n_in = 1, .out = {window}, .n_out = 1, .f = {1}};
     st = sppo__run(&c);
     sppo_tensor_release(window);
     return st;
@@ -68,7 +69,11 @@ static sppo_status view_backward(const sppo__call *fwd) {
 /* y is a shell with its strides set; offset in bytes from x's first value. */
 static sppo_status finish_view(sppo_tensor **out, sppo_tensor *x, sppo_tensor *y, int64_t offset,
                                int which, int64_t a, int64_t b) {
-    sppo__call c = {.op = SPPO_OP_VIEW, .in = {x}, .n_in = 1, .out = {y}, .n_out = 1,
+    sppo__call c = {.op = SPPO_OP_VIEW,
+                    .in = {x},
+                    .n_in = 1,
+                    .out = {y},
+                    .n_out = 1,
                     .i = {offset, which, a, b}};
     return sppo__finish(&c, SPPO_OK, view_backward, out, 1);
 }
@@ -148,8 +153,8 @@ static sppo_status copy_backward(const sppo__call *fwd) {
     sppo_tensor *dx, *dy = sppo__dout(fwd, 0);
     sppo_status st = sppo__din(fwd, 0, &dx);
     if (st || !dx || !dy) return st;
-    sppo__call c = {.op = SPPO_OP_ACCUMULATE, .in = {dy}, .n_in = 1, .out = {dx}, .n_out = 1,
-                    .f = {1}};
+    sppo__call c = {
+        .op = SPPO_OP_ACCUMULATE, .in = {dy}, .n_in = 1, .out = {dx}, .n_out = 1, .f = {1}};
     return sppo__run(&c);
 }
 

@@ -7,7 +7,7 @@
 --- Outside of every scope a tensor has a finalizer, which the garbage collector runs too late to
 --- rely on (it does not see the size of what is behind the pointer).
 
-local M = {}
+local M = { class = nil } -- the tensor class, set by tensor.lua
 
 local stack, depth = {}, 0
 
@@ -23,7 +23,7 @@ end
 local function mark(value, marked, seen)
   if type(value) ~= 'table' or seen[value] then return end
   seen[value] = true
-  if rawget(value, 'h') ~= nil then
+  if getmetatable(value) == M.class then
     marked[value] = true
     return
   end

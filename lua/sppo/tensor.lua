@@ -278,5 +278,6 @@ function Tensor.__tostring(t)
 end
 
 M.class = Tensor
+scope.class = Tensor
 
 return M

@@ -16,9 +16,9 @@
 #include "sppo.h"
 
 #define OK(call) assert_int_equal(call, SPPO_OK)
-#define REFUSES(call, status, text)                  \
-    do {                                             \
-        assert_int_equal(call, status);              \
+#define REFUSES(call, status, text) \
+    do { \
+        assert_int_equal(call, status); \
         assert_string_equal(sppo_last_error(), text); \
     } while (0)
 
@@ -220,8 +220,13 @@ static void test_matches_reference(void **unused) {
             for (int d = 0; d < 7; d++) {
                 int64_t group = 1 + (t + d) % 3, kv_heads = 1 + d % 2;
                 for (int causal = 0; causal < 2; causal++) {
-                    problem p = {&trees[t], tokens_of(&trees[t]), group * kv_heads, kv_heads,
-                                 sizes[d],  1 / sqrt((double)sizes[d]), causal};
+                    problem p = {&trees[t],
+                                 tokens_of(&trees[t]),
+                                 group * kv_heads,
+                                 kv_heads,
+                                 sizes[d],
+                                 1 / sqrt((double)sizes[d]),
+                                 causal};
                     check_problem(&p);
                 }
             }
@@ -239,8 +244,7 @@ static void test_finite_differences(void **unused) {
         sppo_tensor *t[9];
         double *x[9], *out;
         make_tensors(&p, t, 1);
-        for (int j = 6; j < 9; j++)
-            memset(sppo__f32(t[j]), 0, (size_t)sppo_tensor_bytes(t[j]));
+        for (int j = 6; j < 9; j++) memset(sppo__f32(t[j]), 0, (size_t)sppo_tensor_bytes(t[j]));
         for (int j = 0; j < 9; j++) x[j] = doubles(t[j]);
         out = x[3];
         sppo_segments *at = segments_of(p.t);
@@ -471,8 +475,7 @@ static void test_tape(void **unused) {
     reference(&p, x[0], x[1], x[2], x[3], x[5], x[6], x[7], x[8]);
     assert_near(sppo_tensor_grad(t[0]), x[6], 2e-5);
     assert_null(sppo_tensor_grad(t[1]));
-    for (int64_t i = 0; i < sppo_tensor_count(t[2]); i++)
-        x[8][i] *= 2 * (double)sppo__f32(t[2])[i];
+    for (int64_t i = 0; i < sppo_tensor_count(t[2]); i++) x[8][i] *= 2 * (double)sppo__f32(t[2])[i];
     assert_near(sppo_tensor_grad(t[2]), x[8], 2e-5);
     OK(sppo_segments_reset(at));
     for (int i = 0; i < 9; i++) free(x[i]);

@@ -7,10 +7,10 @@
 #include "check.h"
 #include "llm/bpe.h"
 
-#define FAILS(call, status, text)                                                       \
-    do {                                                                                \
-        assert_int_equal(call, status);                                                 \
-        if (!strstr(sppo_last_error(), text))                                           \
+#define FAILS(call, status, text) \
+    do { \
+        assert_int_equal(call, status); \
+        if (!strstr(sppo_last_error(), text)) \
             fail_msg("line %d: \"%s\" lacks \"%s\"", __LINE__, sppo_last_error(), text); \
     } while (0)
 
@@ -53,8 +53,8 @@ static void has_ids(sppo_bpe *b, const int32_t *expected, int64_t n, int line) {
     }
 }
 
-#define IDS(b, ...)                                  \
-    has_ids(b, (const int32_t[]){__VA_ARGS__},       \
+#define IDS(b, ...) \
+    has_ids(b, (const int32_t[]){__VA_ARGS__}, \
             sizeof((const int32_t[]){__VA_ARGS__}) / sizeof(int32_t), __LINE__)
 
 static void merges_by_rank(void **state) {
@@ -409,10 +409,25 @@ static void utf8(void **state) {
         const char *bytes;
         int valid, bad;
     } cases[] = {
-        {"", 0, 0}, {"abc", 3, 0}, {"12345678\u00e9", 10, 0}, {"\xF0\x9F\x9A\x80", 4, 0},
-        {"a\x80", 1, 1}, {"\xC1\x81", 0, 1}, {"\xE0\x9F\xBF", 0, 1}, {"\xED\xA0\x80", 0, 1},
-        {"\xF4\x90\x80\x80", 0, 1}, {"\xF5", 0, 1}, {"\xE2\x82", 0, 0}, {"\xF0\x9F\x9A", 0, 0},
-        {"\xE2\x82" "a", 0, 2}, {"\xF0\x9F\x9A" "a", 0, 3}, {"\xF0\xC3", 0, 1},
+        {"", 0, 0},
+        {"abc", 3, 0},
+        {"12345678\u00e9", 10, 0},
+        {"\xF0\x9F\x9A\x80", 4, 0},
+        {"a\x80", 1, 1},
+        {"\xC1\x81", 0, 1},
+        {"\xE0\x9F\xBF", 0, 1},
+        {"\xED\xA0\x80", 0, 1},
+        {"\xF4\x90\x80\x80", 0, 1},
+        {"\xF5", 0, 1},
+        {"\xE2\x82", 0, 0},
+        {"\xF0\x9F\x9A", 0, 0},
+        {"\xE2\x82"
+         "a",
+         0, 2},
+        {"\xF0\x9F\x9A"
+         "a",
+         0, 3},
+        {"\xF0\xC3", 0, 1},
         {"\u07ff\xC3", 2, 0},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -425,11 +440,16 @@ static void utf8(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(merges_by_rank),   cmocka_unit_test(composes),
-        cmocka_unit_test(special_tokens),   cmocka_unit_test(bad_text),
-        cmocka_unit_test(questions),        cmocka_unit_test(missing_bytes),
-        cmocka_unit_test(splits),           cmocka_unit_test(same_as_the_definition),
-        cmocka_unit_test(bad_vocabularies), cmocka_unit_test(long_runs),
+        cmocka_unit_test(merges_by_rank),
+        cmocka_unit_test(composes),
+        cmocka_unit_test(special_tokens),
+        cmocka_unit_test(bad_text),
+        cmocka_unit_test(questions),
+        cmocka_unit_test(missing_bytes),
+        cmocka_unit_test(splits),
+        cmocka_unit_test(same_as_the_definition),
+        cmocka_unit_test(bad_vocabularies),
+        cmocka_unit_test(long_runs),
         cmocka_unit_test(utf8),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

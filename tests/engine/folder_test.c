@@ -231,8 +231,7 @@ static void removes(void **state) {
     assert_ok(sppo_folder_remove(in_folder("gone")));
     assert_file(in_folder("kept/file"), "x", 1);
     assert_alone("kept");
-    assert_fails(sppo_folder_make(in_folder("kept/file/x")), SPPO_ERR_IO,
-                 "cannot make folder: ");
+    assert_fails(sppo_folder_make(in_folder("kept/file/x")), SPPO_ERR_IO, "cannot make folder: ");
     assert_fails(sppo_folder_remove("/"), SPPO_ERR_ARGUMENT, "does not end in a name");
     assert_fails(sppo_folder_remove("a/.."), SPPO_ERR_ARGUMENT, "does not end in a name");
     assert_fails(sppo_folder_remove(""), SPPO_ERR_ARGUMENT, "does not end in a name");
@@ -348,8 +347,8 @@ static void locks(void **state) {
     if (!child) {
         char wanted[300];
         snprintf(wanted, sizeof wanted, "%s: locked by process %d", path, (int)getppid());
-        bool refused = sppo_lock_open(&other, path) == SPPO_ERR_STATE &&
-                       !strcmp(sppo_last_error(), wanted);
+        bool refused =
+            sppo_lock_open(&other, path) == SPPO_ERR_STATE && !strcmp(sppo_last_error(), wanted);
         _exit(refused ? 0 : 1);
     }
     int result;
@@ -376,10 +375,10 @@ static void hashes(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(commits),    cmocka_unit_test(killed),     cmocka_unit_test(failing),
-        cmocka_unit_test(recovers),   cmocka_unit_test(removes),    cmocka_unit_test(lists),
+        cmocka_unit_test(commits),     cmocka_unit_test(killed),     cmocka_unit_test(failing),
+        cmocka_unit_test(recovers),    cmocka_unit_test(removes),    cmocka_unit_test(lists),
         cmocka_unit_test(file_atomic), cmocka_unit_test(file_calls), cmocka_unit_test(full_disk),
-        cmocka_unit_test(locks),      cmocka_unit_test(hashes),
+        cmocka_unit_test(locks),       cmocka_unit_test(hashes),
     };
     return cmocka_run_group_tests(tests, enter_folder, leave_folder);
 }

@@ -344,8 +344,7 @@ static void files(void **state) {
     assert_ok(sppo_gguf_tensor(&t, g, "f32"));
     sppo_tensor_release(t);
     assert_int_equal(truncate(path, 100), 0);
-    assert_fails(sppo_gguf_tensor(&t, g, "f32"), SPPO_ERR_IO,
-                 "a.gguf: has 100 bytes now, it had ");
+    assert_fails(sppo_gguf_tensor(&t, g, "f32"), SPPO_ERR_IO, "a.gguf: has 100 bytes now, it had ");
     sppo_gguf_close(g);
     write_file(path, "", 0);
     assert_fails(sppo_gguf_open(&g, path), SPPO_ERR_FORMAT,
@@ -376,10 +375,10 @@ static void other_writer(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(metadata),        cmocka_unit_test(tensors),
-        cmocka_unit_test(truncations),     cmocka_unit_test(mutations),
-        cmocka_unit_test(header_errors),   cmocka_unit_test(metadata_errors),
-        cmocka_unit_test(tensor_errors),   cmocka_unit_test(files),
+        cmocka_unit_test(metadata),      cmocka_unit_test(tensors),
+        cmocka_unit_test(truncations),   cmocka_unit_test(mutations),
+        cmocka_unit_test(header_errors), cmocka_unit_test(metadata_errors),
+        cmocka_unit_test(tensor_errors), cmocka_unit_test(files),
         cmocka_unit_test(other_writer),
     };
     return cmocka_run_group_tests(tests, enter_folder, leave_folder);

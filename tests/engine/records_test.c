@@ -262,9 +262,9 @@ static void other_writer(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(checksum), cmocka_unit_test(round_trip),  cmocka_unit_test(large),
-        cmocka_unit_test(torn),     cmocka_unit_test(damaged),     cmocka_unit_test(error_texts),
-        cmocka_unit_test(zero_tail), cmocka_unit_test(full_disk), cmocka_unit_test(other_writer),
+        cmocka_unit_test(checksum),  cmocka_unit_test(round_trip), cmocka_unit_test(large),
+        cmocka_unit_test(torn),      cmocka_unit_test(damaged),    cmocka_unit_test(error_texts),
+        cmocka_unit_test(zero_tail), cmocka_unit_test(full_disk),  cmocka_unit_test(other_writer),
     };
     return cmocka_run_group_tests(tests, enter_folder, leave_folder);
 }

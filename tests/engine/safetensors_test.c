@@ -125,8 +125,9 @@ static void errors(void **state) {
     (void)state;
     sppo_safetensors *s;
     assert_fails(sppo__safetensors_parse("\xff\xff\xff\xff\xff\xff\xff\x7f{}", 10, "x", &s),
-                 SPPO_ERR_FORMAT, "x: a header of 9223372036854775807 bytes; it has 2..100000000 "
-                                  "and lies inside the file of 10 (at byte 0)");
+                 SPPO_ERR_FORMAT,
+                 "x: a header of 9223372036854775807 bytes; it has 2..100000000 "
+                 "and lies inside the file of 10 (at byte 0)");
     refuse("[]", 28, "x: not a safetensors file, its header starts with '[' (at byte 8)");
     refuse("{\"a\":1,\"a\":2}", 28, "x: header: duplicate object key");
     refuse("{\"a\":1]", 28, "x: header: '}' expected near ']' (at byte 15)");
@@ -204,12 +205,12 @@ static void writes(void **state) {
     assert_ok(sppo_safetensors_writer_add(w, "b\xc3\xa9", SPPO_DTYPE_BF16, 1, one));
     assert_ok(sppo_safetensors_writer_add(w, "scalar", SPPO_DTYPE_F32, 0, NULL));
     assert_ok(sppo_safetensors_writer_note(w, "format", "pt"));
-    assert_fails(sppo_safetensors_writer_add(w, "z.weight", SPPO_DTYPE_F32, 1, one),
-                 SPPO_ERR_STATE, "z.weight added twice");
+    assert_fails(sppo_safetensors_writer_add(w, "z.weight", SPPO_DTYPE_F32, 1, one), SPPO_ERR_STATE,
+                 "z.weight added twice");
     assert_fails(sppo_safetensors_writer_add(w, "q", SPPO_DTYPE_Q8_0, 1, (int64_t[]){32}),
                  SPPO_ERR_DTYPE, "tensor 'q': q8_0 cannot be written");
-    assert_fails(sppo_safetensors_writer_add(w, "a\nb", SPPO_DTYPE_F32, 1, one),
-                 SPPO_ERR_ARGUMENT, "'a\\x0ab' cannot be the name of a tensor");
+    assert_fails(sppo_safetensors_writer_add(w, "a\nb", SPPO_DTYPE_F32, 1, one), SPPO_ERR_ARGUMENT,
+                 "'a\\x0ab' cannot be the name of a tensor");
     assert_fails(sppo_safetensors_writer_add(w, "n", SPPO_DTYPE_F32, 1, (int64_t[]){-1}),
                  SPPO_ERR_SHAPE, "size -1 of axis 0 is negative");
     assert_fails(sppo_safetensors_writer_write(w, "z.weight", a), SPPO_ERR_STATE, "before begin");
@@ -316,10 +317,11 @@ static void other_writer(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads),         cmocka_unit_test(truncations), cmocka_unit_test(mutations),
-        cmocka_unit_test(errors),        cmocka_unit_test(writes),
-        cmocka_unit_test(unfinished),    cmocka_unit_test(costly_header),
-        cmocka_unit_test(full_disk),     cmocka_unit_test(other_writer),
+        cmocka_unit_test(reads),         cmocka_unit_test(truncations),
+        cmocka_unit_test(mutations),     cmocka_unit_test(errors),
+        cmocka_unit_test(writes),        cmocka_unit_test(unfinished),
+        cmocka_unit_test(costly_header), cmocka_unit_test(full_disk),
+        cmocka_unit_test(other_writer),
     };
     return cmocka_run_group_tests(tests, enter_folder, leave_folder);
 }

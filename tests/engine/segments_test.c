@@ -13,9 +13,9 @@
 #include "sppo.h"
 
 #define OK(call) assert_int_equal(call, SPPO_OK)
-#define REFUSES(call, status, text)                  \
-    do {                                             \
-        assert_int_equal(call, status);              \
+#define REFUSES(call, status, text) \
+    do { \
+        assert_int_equal(call, status); \
         assert_string_equal(sppo_last_error(), text); \
     } while (0)
 

@@ -49,6 +49,13 @@ function tests.test_returned_in_tables()
   lu.assertEquals(used(), before)
 end
 
+--- A table is no tensor for having a field `h` (a prompt's variable of that name, say).
+function tests.test_returned_in_a_table_with_a_field_h()
+  local kept = scope.run(function() return { h = tensor.zeros { 3 } } end)
+  lu.assertEquals(kept.h:tolist(), { 0, 0, 0 })
+  kept.h:release()
+end
+
 function tests.test_nested()
   local before = used()
   scope.run(function()

@@ -235,7 +235,7 @@ function Run:select(t)
   end)
 end
 
---- The rows with log pi_t as the policy's stored weights give it where sampling's is not exact.
+--- Raises with what to change if selection left nothing to train on.
 local function check_rows(rows, t)
   if #rows == 0 then
     engine.raise('runtime', ('round %d: no prompt gives a pair: all answers tie or are identical; more answers ' ..
