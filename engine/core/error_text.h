@@ -77,7 +77,6 @@
 #define TEXT_LEAF_DTYPE "needs_grad: a parameter is f32, this one is %s"
 #define TEXT_LOSS_SIZE "backward: the loss is %s, it must have one value"
 #define TEXT_NO_TAPE "backward: nothing recorded leads to this tensor; does a parameter need a gradient?"
-#define TEXT_NO_BACKWARD "%s: has no gradient"
 #define TEXT_RECOMPUTE_NESTED "recompute: begin inside a begin"
 #define TEXT_RECOMPUTE_END "recompute: end without begin"
 
@@ -126,7 +125,6 @@
 #define TEXT_ST_HEADER "%s: a header of %lld bytes; it has 2..%lld and lies inside the file of %lld (at byte 0)"
 #define TEXT_ST_BRACE "%s: not a safetensors file, its header starts with %s (at byte 8)"
 #define TEXT_ST_JSON "%s: header: %s (at byte %lld)"
-#define TEXT_ST_LARGE "%s: header: more than %d values (at byte 8)"
 #define TEXT_ST_ENTRY "%s: tensor %s: %s (at byte 8)"
 #define TEXT_ST_METADATA "%s: metadata %s is not a string (at byte 8)"
 #define TEXT_ST_DTYPE "%s: tensor %s has unknown dtype %s (at byte 8)"
