@@ -225,18 +225,18 @@ return {
   test_bad = function() lu.assertEquals(1, 2) end,
   test_not_here = function() lu.skip('no reason') end,
 }]])
-  local code, out = sppo('test', ('cd %s;'):format(quoted(folder)))
+  local code, out = sppo('test', ('cd %s; SPPO_LUA='):format(quoted(folder)))
   lu.assertEquals(code, 1)
   lu.assertStrMatches(out, '.*1 passed, 1 failed, 1 skipped\n')
   lu.assertStrContains(out, 'no reason')
   lu.assertStrContains(out, 'a_test.lua:4: expected: 2, actual: 1')
   lu.assertStrContains(out, 'test --seed 1 lua/a.bad')
-  code, out = sppo('test lua/a.good', ('cd %s;'):format(quoted(folder)))
+  code, out = sppo('test lua/a.good', ('cd %s; SPPO_LUA='):format(quoted(folder)))
   lu.assertEquals(code, 0)
   lu.assertStrMatches(out, '.*1 passed, 0 failed, 0 skipped\n')
-  code = sppo('test nothing-of-that-name', ('cd %s;'):format(quoted(folder)))
+  code = sppo('test nothing-of-that-name', ('cd %s; SPPO_LUA='):format(quoted(folder)))
   lu.assertEquals(code, 1)
-  code, out = sppo('test --list', ('cd %s;'):format(quoted(folder)))
+  code, out = sppo('test --list', ('cd %s; SPPO_LUA='):format(quoted(folder)))
   lu.assertEquals({ code, out }, { 0, 'lua/a.bad\nlua/a.good\nlua/a.not_here\n' })
 end
 
