@@ -85,6 +85,7 @@ sppo_status sppo_segments_add(sppo_segments *at, int parent, int64_t count) {
         st = grow(at, (int64_t)at->capacity * 2);
         if (st) return st;
     }
+    SPPO_ASSERT(at->segment);  // there is room since sppo_segments_new
     const sppo__segment *p = parent < 0 ? NULL : &at->segment[parent];
     at->segment[at->count++] = (sppo__segment){.parent = parent,
                                                .slot = -1,
