@@ -199,4 +199,17 @@ function tests.test_nonfinite()
   end)
 end
 
+--- The repository's recipes are in the binary: they run from any folder.
+function tests.test_from_anywhere()
+  shell.in_folder(function(folder)
+    local function run_there(...) return shell.run(('cd %s && %s'):format(folder, shell.program { 'run', ... })) end
+    local code, _, err = run_there('recipes/tiny.lua', 'rounds=1')
+    lu.assertEquals(code, 0, err)
+    lu.assertTrue(files.complete(folder .. '/runs/tiny/round-1/weights'))
+    code, _, err = run_there('recipes/none.lua')
+    lu.assertEquals(code, 2)
+    lu.assertStrContains(err, 'recipes/none.lua: cannot open')
+  end)
+end
+
 return tests

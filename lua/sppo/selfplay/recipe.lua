@@ -4,6 +4,7 @@
 local check = require 'sppo.check'
 local engine = require 'sppo.ffi'
 local files = require 'sppo.files'
+local host = require 'sppo.host'
 local schema = require 'sppo.selfplay.schema'
 
 local M = {}
@@ -142,6 +143,8 @@ end
 ---@return sppo.Recipe?
 function M.load(path, overrides)
   local source, err = files.read(path, 2^24)
+  -- The repository's recipes are in the binary too, for a run from anywhere.
+  if path:find('^recipes/') then source = source or host.embedded(path) end
   if not source then return nil, err end
   local chunk
   if source:byte(1) == 27 then
