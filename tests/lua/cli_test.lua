@@ -82,7 +82,8 @@ function T.test_unknown_option()
   local code, _, err = sppo 'gen --temprature 1 model prompt'
   lu.assertEquals(code, 2)
   lu.assertEquals(err,
-    'sppo: unknown option \'--temprature\' (did you mean \'--temperature\'?)\ntry: sppo gen --help\n')
+    'sppo: unknown option \'--temprature\' (did you mean \'--temperature\'?)\n' ..
+      'try: sppo gen --help\n')
 end
 
 function T.test_bad_arguments()
@@ -143,7 +144,8 @@ end
 function T.test_cat_and_inspect_safetensors()
   local files = require 'sppo.files'
   local path = folder .. '/w.safetensors'
-  local w = files.safetensors_writer(path, { { name = 'a.weight', dtype = 'f32', shape = { 2, 3 } } })
+  local w = files.safetensors_writer(path,
+    { { name = 'a.weight', dtype = 'f32', shape = { 2, 3 } } })
   w:write(require('sppo').zeros { 2, 3 })
   w:close()
   local code, out = sppo('cat ' .. quoted(path))
@@ -178,7 +180,8 @@ end
 function T.test_cat_to_a_reader_that_leaves()
   local path = write('long.jsonl', ('{"a":1}\n'):rep(200000))
   local status = os.execute(('%s cat %s 2>%s | head -n 1 >%s; exit ${PIPESTATUS:-0}'):format(
-    quoted(host.executable()), quoted(path), quoted(folder .. '/stderr'), quoted(folder .. '/stdout')))
+    quoted(host.executable()), quoted(path),
+    quoted(folder .. '/stderr'), quoted(folder .. '/stdout')))
   lu.assertEquals(status, 0)
   lu.assertEquals(read(folder .. '/stdout'), '{"a":1}\n')
   lu.assertEquals(read(folder .. '/stderr'), '')
@@ -208,8 +211,8 @@ function T.test_repl_without_a_terminal()
   lu.assertEquals({ code, out }, { 1, '' })
   lu.assertStrContains(err, 'bang')
   local script = write('script', 'x = 20\nfor i = 1, 2 do\n  x = x + 1\nend\nx\n')
-  local status = os.execute(('%s repl <%s >%s 2>&1'):format(quoted(host.executable()), quoted(script),
-    quoted(folder .. '/stdout')))
+  local status = os.execute(('%s repl <%s >%s 2>&1'):format(
+    quoted(host.executable()), quoted(script), quoted(folder .. '/stdout')))
   lu.assertEquals(status, 0)
   lu.assertEquals(read(folder .. '/stdout'), '22\n')
 end

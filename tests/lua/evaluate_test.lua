@@ -14,7 +14,9 @@ end
 
 --- Of n zeros and ones with mean p the interval is about p +- 1.96 sqrt(p (1 - p) / n).
 function tests.test_bootstrap_interval()
-  for _, case in ipairs { { n = 100, ones = 50 }, { n = 400, ones = 300 }, { n = 90, ones = 30 } } do
+  for _, case in ipairs {
+    { n = 100, ones = 50 }, { n = 400, ones = 300 }, { n = 90, ones = 30 },
+  } do
     local values, p = {}, case.ones / case.n
     for i = 1, case.n do values[i] = i <= case.ones and 1 or 0 end
     local half = 1.96 * math.sqrt(p * (1 - p) / case.n)

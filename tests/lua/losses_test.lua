@@ -20,9 +20,9 @@ local function batch(ratios, wins, pairs, eta, prompts)
   end
   for i = 1, #ratios / 2 do chosen[i], rejected[i] = 2 * i - 2, 2 * i - 1 end
   return {
-    logprob = tensor.tensor(logprob):requires_grad_(), reference = tensor.tensor(reference), win = tensor.tensor(wins),
-    share = tensor.tensor(share), chosen = tensor.ints(chosen), rejected = tensor.ints(rejected),
-    pair = tensor.tensor(pairs), prompts = prompts, eta = eta,
+    logprob = tensor.tensor(logprob):requires_grad_(), reference = tensor.tensor(reference),
+    win = tensor.tensor(wins), share = tensor.tensor(share), chosen = tensor.ints(chosen),
+    rejected = tensor.ints(rejected), pair = tensor.tensor(pairs), prompts = prompts, eta = eta,
   }
 end
 
@@ -78,7 +78,8 @@ function tests.test_sppo_of_three_answers()
     sum, slopes[i] = sum + residual ^ 2, 2 * residual / 3
   end
   local b = batch({ 3, -1, 0.5, 0 }, { 0.75, 0.5, 0.25, 0.5 }, { 0.9, 0.5 }, eta, 1)
-  b.logprob, b.reference = tensor.tensor({ -14, -19, -18.5 }):requires_grad_(), tensor.tensor { -17, -18, -19 }
+  b.logprob, b.reference =
+    tensor.tensor({ -14, -19, -18.5 }):requires_grad_(), tensor.tensor { -17, -18, -19 }
   b.win, b.share = tensor.tensor(p), tensor.tensor { 1 / 3, 1 / 3, 1 / 3 }
   local value, got = evaluate('sppo', b)
   compare.close({ value }, { sum / 3 }, 1e-6, 'sppo')
@@ -92,8 +93,11 @@ function tests.test_from_scores()
   for i, row in ipairs(golden.code.matrix) do compare.close(p[i], row, 1e-12, 'row ' .. i) end
   local wins = preference.wins(p)
   local w, l = golden.code.winner + 1, golden.code.loser + 1
-  compare.close({ wins[w], wins[l] }, { golden.code.chosen_probs_win, golden.code.chosen_probs_lose }, 1e-12, 'wins')
-  lu.assertEquals(select_of.best_and_worst({ { tokens = { 1 } }, {}, {}, {}, { tokens = { 2 } } }, wins), { w, l })
+  compare.close({ wins[w], wins[l] },
+    { golden.code.chosen_probs_win, golden.code.chosen_probs_lose }, 1e-12, 'wins')
+  lu.assertEquals(
+    select_of.best_and_worst({ { tokens = { 1 } }, {}, {}, {}, { tokens = { 2 } } }, wins),
+    { w, l })
 end
 
 --- The diagonal counts as 1/2 whatever stands there.
@@ -106,8 +110,8 @@ end
 
 function tests.test_matrix_of_a_source_is_checked()
   local function fails(matrix, text)
-    lu.assertErrorMsgContains(text, preference.matrix, { prefer = function() return matrix end }, { id = 7 },
-      { 'a', 'b' }, { {}, {} })
+    lu.assertErrorMsgContains(text, preference.matrix,
+      { prefer = function() return matrix end }, { id = 7 }, { 'a', 'b' }, { {}, {} })
   end
   fails(nil, 'prompt 7: a matrix of 2 rows was expected, got nil')
   fails({ { 0.5, 1 } }, 'a matrix of 2 rows was expected, got 1 rows')
@@ -117,7 +121,9 @@ function tests.test_matrix_of_a_source_is_checked()
   fails({ { 0.5, 0 / 0 }, { 0, 0.5 } }, 'P[1][2] must be in 0..1, got')
   fails({ { 0.5, 'x' }, { 0, 0.5 } }, 'P[1][2] must be in 0..1, got x')
   local good = { { 0.5, 1 }, { 0, 0.5 } }
-  lu.assertIs(preference.matrix(preference.new(function() return good end), { id = 1 }, { 'a', 'b' }, {}), good)
+  lu.assertIs(
+    preference.matrix(preference.new(function() return good end), { id = 1 }, { 'a', 'b' }, {}),
+    good)
 end
 
 return tests

@@ -22,8 +22,10 @@ local names = {
 local function options_of(case)
   local o = case.options
   if o.momentum and o.momentum ~= 0 then return end
-  return { alpha = o.alpha, eps = o.eps, weight_decay = o.weight_decay, beta1 = o.betas and o.betas[1],
-    beta2 = o.betas and o.betas[2] }
+  return {
+    alpha = o.alpha, eps = o.eps, weight_decay = o.weight_decay,
+    beta1 = o.betas and o.betas[1], beta2 = o.betas and o.betas[2],
+  }
 end
 
 --- The parameters after each step, and the state at the end; in rows or in panels.
@@ -55,7 +57,8 @@ local function check_golden(name)
             local after, state = steps(golden, case, layout)
             sppo.cpu_use(was)
             for i, want in ipairs(case.after) do
-              compare.close(after[i], want, 1e-6, ('case %d, %s, step %d'):format(number, isa, i), 0.1)
+              compare.close(after[i], want, 1e-6,
+                ('case %d, %s, step %d'):format(number, isa, i), 0.1)
             end
             for ours, theirs in pairs(names[name].state) do
               local what = ('case %d, %s, %s'):format(number, isa, theirs)
@@ -131,7 +134,8 @@ function tests.test_nonfinite_gradient()
     local t = sppo.tensor { 1, 2 }:requires_grad_()
     sppo.ops.sum(sppo.ops.mul(t, sppo.tensor { 1, bad })):backward()
     local parameters = { { owner = { w = t }, key = 'w', name = 'w' } }
-    lu.assertErrorMsgContains('no weight was changed', optim.step, optim.new('sgd'), parameters, {}, 1, 7, 1)
+    lu.assertErrorMsgContains('no weight was changed',
+      optim.step, optim.new('sgd'), parameters, {}, 1, 7, 1)
     lu.assertEquals(t:tolist(), { 1, 2 })
   end
 end
@@ -149,20 +153,24 @@ function tests.test_refusals()
   refused('sgd: p is in panels, it must be in rows', sgd, p:pack('f32').h, g.h, 1, 0, 1)
   refused('sgd: p has gaps (shape [2, 3]); it is changed in place and must have none', sgd,
     sppo.zeros({ 3, 2 }):transpose(1, 2).h, g.h, 1, 0, 1)
-  refused('sgd: inputs 0 and 1 are on different devices, cpu and meta', sgd, sppo.zeros({ 2, 3 }, 'f32', 'meta').h, g.h,
-    1, 0, 1)
+  refused('sgd: inputs 0 and 1 are on different devices, cpu and meta',
+    sgd, sppo.zeros({ 2, 3 }, 'f32', 'meta').h, g.h, 1, 0, 1)
   refused('sgd: a setting is NaN or infinite, or becomes so in f32', sgd, p.h, g.h, 0 / 0, 0, 1)
-  refused('rmsprop: v is [6], grad is [2, 3]', rmsprop, p.h, g.h, sppo.zeros({ 6 }).h, 1, 0.9, 1e-8, 0, 1)
-  refused('adamw: m is [6], grad is [2, 3]', adamw, p.h, g.h, sppo.zeros({ 6 }).h, v.h, 1, 0.9, 0.99, 1e-8, 0, 1, 1)
-  refused('adamw: step must be in 1..9223372036854775807, got 0', adamw, p.h, g.h, v.h, v.h, 1, 0.9, 0.99, 1e-8, 0,
-    1, 0)
-  refused('rmsprop: a setting is NaN or infinite, or becomes so in f32', rmsprop, p.h, g.h, v.h, 1e300, 0.9, 1e-8, 0, 1)
+  refused('rmsprop: v is [6], grad is [2, 3]',
+    rmsprop, p.h, g.h, sppo.zeros({ 6 }).h, 1, 0.9, 1e-8, 0, 1)
+  refused('adamw: m is [6], grad is [2, 3]',
+    adamw, p.h, g.h, sppo.zeros({ 6 }).h, v.h, 1, 0.9, 0.99, 1e-8, 0, 1, 1)
+  refused('adamw: step must be in 1..9223372036854775807, got 0',
+    adamw, p.h, g.h, v.h, v.h, 1, 0.9, 0.99, 1e-8, 0, 1, 0)
+  refused('rmsprop: a setting is NaN or infinite, or becomes so in f32',
+    rmsprop, p.h, g.h, v.h, 1e300, 0.9, 1e-8, 0, 1)
 end
 
 function tests.test_options()
-  lu.assertErrorMsgContains('unknown optimizer \'rmsporp\' (did you mean \'rmsprop\'?)', optim.new, 'rmsporp')
-  lu.assertErrorMsgContains('rmsprop: unknown option \'alpah\' (did you mean \'alpha\'?)', optim.new, 'rmsprop',
-    { alpah = 0.9 })
+  lu.assertErrorMsgContains('unknown optimizer \'rmsporp\' (did you mean \'rmsprop\'?)',
+    optim.new, 'rmsporp')
+  lu.assertErrorMsgContains('rmsprop: unknown option \'alpah\' (did you mean \'alpha\'?)',
+    optim.new, 'rmsprop', { alpah = 0.9 })
 end
 
 return tests

@@ -39,7 +39,8 @@ end
 function tests.test_defaults()
   local recipe = assert(load(good .. '}'))
   local v = recipe.values
-  lu.assertEquals({ v.seed, v.rounds, v.select, v.out, v.sample.k }, { 1, 3, 'best_and_worst', 'runs/x', 5 })
+  lu.assertEquals({ v.seed, v.rounds, v.select, v.out, v.sample.k },
+    { 1, 3, 'best_and_worst', 'runs/x', 5 })
   lu.assertEquals({ v.policy.dtype, v.policy.device }, { 'f32', 'cpu' })
   local t = v.train
   lu.assertEquals({ t.eta, t.lr, t.optimizer, t.clip }, { 1000, 5e-7, 'rmsprop', 1 })
@@ -48,7 +49,8 @@ end
 
 --- Held-out answers are sampled as the training's are, unless the recipe says otherwise.
 function tests.test_evaluate_follows_sample()
-  local text = good .. 'sample = { temperature = 0.7, max_new_tokens = 80 }, evaluate = { top_p = 0.5 } }'
+  local text = good ..
+    'sample = { temperature = 0.7, max_new_tokens = 80 }, evaluate = { top_p = 0.5 } }'
   local recipe = assert(load(text))
   local e = recipe_of.at_round(recipe, 'evaluate', 1)
   lu.assertEquals({ e.temperature, e.max_new_tokens, e.top_p, e.k }, { 0.7, 80, 0.5, 2 })
@@ -82,8 +84,8 @@ return {
     'FILE:7: unknown key \'sample.temprature\' (did you mean \'sample.temperature\'?)',
     'FILE:7: sample.k must be an integer in 2..4096, got 1',
     'FILE:8: sample.max_new_tokens must be an integer in 1..1048576, got 12.5',
-    'FILE:10: train.loss is \'spo\', it must be one of dpo, hinge, ipo, sppo, sppo_hard, sppo_single ' ..
-      '(did you mean \'sppo\'?)',
+    'FILE:10: train.loss is \'spo\', it must be one of ' ..
+      'dpo, hinge, ipo, sppo, sppo_hard, sppo_single (did you mean \'sppo\'?)',
     'FILE:11: train.lr has 1 values for 2 rounds',
     'FILE:12: train.eta(2) must be a number in 1e-09..1000000000, got \'x\'',
     ('FILE:13: train.clip must be a number in 0..1000000000, got %.14g'):format(0 / 0),
@@ -94,7 +96,8 @@ return {
 end
 
 function tests.test_wrong_sections()
-  fails(good .. 'train = 3, [1] = 2 }', 'FILE: unknown key \'1\'\nFILE:6: train must be a table, got number')
+  fails(good .. 'train = 3, [1] = 2 }',
+    'FILE: unknown key \'1\'\nFILE:6: train must be a table, got number')
 end
 
 function tests.test_not_a_recipe()
@@ -134,8 +137,10 @@ function tests.test_overrides()
   lu.assertEquals({ v.train.lr, v.train.recompute }, { 1e-6, true })
   lu.assertEquals(v.train.eta, { 1000, 500, 200 })
   fails(good .. '}', 'trian.lr=3: unknown key \'trian\' (did you mean \'train\'?)\n' ..
-    'sample.k=1: sample.k must be an integer in 2..4096, got 1', { { 'sample.k', '1' }, { 'trian.lr', '3' } })
-  fails(good .. '}', 'train.lrr=1: unknown key \'train.lrr\' (did you mean \'train.lr\'?)', { { 'train.lrr', '1' } })
+    'sample.k=1: sample.k must be an integer in 2..4096, got 1',
+    { { 'sample.k', '1' }, { 'trian.lr', '3' } })
+  fails(good .. '}', 'train.lrr=1: unknown key \'train.lrr\' (did you mean \'train.lr\'?)',
+    { { 'train.lrr', '1' } })
   fails(good .. '}', 'train=1: train must be a table, got number', { { 'train', '1' } })
 end
 
@@ -146,7 +151,8 @@ function tests.test_schedules()
     train = { lr = 1e-6, eta = { 1000, 500, 250 } },
     evaluate = { k = { 1, 2, 3 } },
   }]]))
-  local sample, train = recipe_of.at_round(recipe, 'sample', 2), recipe_of.at_round(recipe, 'train', 3)
+  local sample = recipe_of.at_round(recipe, 'sample', 2)
+  local train = recipe_of.at_round(recipe, 'train', 3)
   lu.assertEquals({ sample.k, sample.temperature }, { 4, 0.5 })
   lu.assertEquals({ train.lr, train.eta }, { 1e-6, 250 })
   -- Round 0 has an evaluation only: as round 1.
@@ -170,8 +176,10 @@ function tests.test_every_default_is_valid()
 end
 
 function tests.test_prompts()
-  local list = prompts.list({ 'one', { text = 'two', kind = 'k' }, { tokens = { 1 } } }, 1, 'prompts')
-  lu.assertEquals(list, { { id = 0, text = 'one' }, { id = 1, text = 'two', kind = 'k' }, { id = 2, tokens = { 1 } } })
+  local list = prompts.list(
+    { 'one', { text = 'two', kind = 'k' }, { tokens = { 1 } } }, 1, 'prompts')
+  lu.assertEquals(list,
+    { { id = 0, text = 'one' }, { id = 1, text = 'two', kind = 'k' }, { id = 2, tokens = { 1 } } })
   local other = prompts.list(function(round) return { 'round ' .. round } end, 2, 'held_out')
   lu.assertEquals(other[1].text, 'round 2')
   lu.assertTrue(other[1].id >= 2^31, 'held-out prompts have draws of their own')

@@ -82,7 +82,8 @@ function tests.test_keys()
   local key = run_folder.key('before', { 'train', { lr = 1e-6, eta = 1000 } })
   lu.assertEquals(#key, 64)
   lu.assertEquals(run_folder.key('before', { 'train', { eta = 1000, lr = 1e-6 } }), key)
-  lu.assertNotEquals(run_folder.key('before', { 'train', { eta = 1000, lr = 1.0000000000000002e-6 } }), key)
+  lu.assertNotEquals(
+    run_folder.key('before', { 'train', { eta = 1000, lr = 1.0000000000000002e-6 } }), key)
   lu.assertNotEquals(run_folder.key('other', { 'train', { eta = 1000, lr = 1e-6 } }), key)
 end
 
@@ -128,7 +129,8 @@ function tests.test_only()
     tiny(whole)
     lu.assertEquals(tiny(apart, nil, { only = 'sample' }), { 'sample 1' })
     lu.assertFalse(files.exists(apart .. '/round-1/preference.msgpack'))
-    lu.assertEquals(shell.read(apart .. '/round-1/answers.msgpack'), shell.read(whole .. '/round-1/answers.msgpack'))
+    lu.assertEquals(shell.read(apart .. '/round-1/answers.msgpack'),
+      shell.read(whole .. '/round-1/answers.msgpack'))
     tiny(apart, nil, { only = 'prefer' })
     lu.assertTrue(files.exists(apart .. '/round-1/preference.msgpack'))
     lu.assertFalse(files.exists(apart .. '/round-1/rows.msgpack'))
@@ -147,7 +149,9 @@ end
 
 function tests.test_only_before_its_input()
   shell.in_folder(function(path)
-    local code, out, err = shell.sppo { 'run', shell.root() .. '/recipes/tiny.lua', 'out=' .. path, '--only', 'train' }
+    local code, out, err = shell.sppo {
+      'run', shell.root() .. '/recipes/tiny.lua', 'out=' .. path, '--only', 'train',
+    }
     lu.assertEquals({ code, out }, { 6, '' })
     lu.assertStrContains(err, 'round-1/rows.msgpack')
     lu.assertEquals(select(2, err:gsub('\n', '')), 1)
@@ -157,10 +161,13 @@ end
 function tests.test_locked()
   shell.in_folder(function(path)
     local folder = run_folder.open(path)
-    local code, out, err = shell.sppo { 'run', shell.root() .. '/recipes/tiny.lua', 'out=' .. path, '-q' }
+    local code, out, err = shell.sppo {
+      'run', shell.root() .. '/recipes/tiny.lua', 'out=' .. path, '-q',
+    }
     folder:close()
     lu.assertEquals({ code, out }, { 2, '' })
-    lu.assertEquals(err, ('sppo: %s/LOCK: locked by process %d\n'):format(path, require('sppo.host').process_id()))
+    lu.assertEquals(err,
+      ('sppo: %s/LOCK: locked by process %d\n'):format(path, require('sppo.host').process_id()))
     lu.assertEquals(files.list(path), { 'LOCK' })
   end)
 end
@@ -174,7 +181,9 @@ function tests.test_nothing_is_left()
       ['trian.lr=1'] = 'unknown key \'trian\' (did you mean \'train\'?)',
       ['train.loss=ssppo'] = 'did you mean \'sppo\'?',
     } do
-      local code, stdout, err = shell.sppo { 'run', shell.root() .. '/recipes/tiny.lua', 'out=' .. out, argument }
+      local code, stdout, err = shell.sppo {
+        'run', shell.root() .. '/recipes/tiny.lua', 'out=' .. out, argument,
+      }
       lu.assertEquals({ code, stdout }, { 2, '' })
       lu.assertStrContains(err, text)
     end
@@ -198,13 +207,14 @@ function tests.test_prompt_longer_than_the_context()
       return t]])
     local code, out, err = shell.sppo { 'run', path .. '/r.lua', 'out=' .. path .. '/run', '-q' }
     lu.assertEquals({ code, out }, { 2, '' })
-    lu.assertStrContains(err, 'prompt 2 has 60 tokens; with max_new_tokens = 12 that is more than the context of 64')
+    lu.assertStrContains(err,
+      'prompt 2 has 60 tokens; with max_new_tokens = 12 that is more than the context of 64')
     lu.assertEquals(select(2, err:gsub('\n', '')), 1)
   end)
 end
 
---- No room on the disk, at several sizes: one clear line, exit code 6, and with room again the run goes
---- on to the same bytes. A limit on the size of files stands in for a full disk.
+--- No room on the disk, at several sizes: one clear line, exit code 6, and with room again the run
+--- goes on to the same bytes. A limit on the size of files stands in for a full disk.
 function tests.test_disk_full()
   shell.in_folder(function(path)
     local recipe = shell.root() .. '/recipes/tiny.lua'
@@ -213,7 +223,8 @@ function tests.test_disk_full()
     for _, blocks in ipairs { 1, 8, 60, 140 } do -- of 512 bytes
       local out = path .. '/run-' .. blocks
       local command = shell.program { 'run', recipe, 'out=' .. out, 'rounds=1', '-q' }
-      local code, stdout, err = shell.run(('trap "" XFSZ; ulimit -f %d; %s'):format(blocks, command))
+      local code, stdout, err = shell.run(
+        ('trap "" XFSZ; ulimit -f %d; %s'):format(blocks, command))
       lu.assertEquals({ code, stdout }, { 6, '' }, err)
       lu.assertStrMatches(err, 'sppo: [^\n]*: cannot [^\n]*\n')
       lu.assertEquals(shell.run(command), 0)
@@ -227,7 +238,9 @@ end
 function tests.test_no_folder()
   shell.in_folder(function(path)
     files.write(path .. '/file', 'x')
-    local code, out, err = shell.sppo { 'run', shell.root() .. '/recipes/tiny.lua', 'out=' .. path .. '/file/run' }
+    local code, out, err = shell.sppo {
+      'run', shell.root() .. '/recipes/tiny.lua', 'out=' .. path .. '/file/run',
+    }
     lu.assertEquals({ code, out }, { 6, '' })
     lu.assertStrContains(err, path .. '/file')
   end)

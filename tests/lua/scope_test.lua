@@ -28,7 +28,8 @@ end
 function tests.test_use_after_its_scope()
   local gone
   scope.run(function() gone = tensor.zeros { 2 } end)
-  lu.assertErrorMsgContains('tensor was released when its scope ended', function() return gone + 1 end)
+  lu.assertErrorMsgContains('tensor was released when its scope ended',
+    function() return gone + 1 end)
   lu.assertErrorMsgContains('tensor was released when its scope ended', gone.size, gone, 1)
   lu.assertEquals(tostring(gone), 'tensor (released)')
   gone:release() -- again does nothing

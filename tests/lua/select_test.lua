@@ -23,15 +23,19 @@ function tests.test_best_and_worst()
 end
 
 function tests.test_skips()
-  lu.assertEquals({ select_of.best_and_worst(answers('a', 'b', 'c'), { 0.5, 0.5, 0.5 }) }, { nil, 'tie' })
-  lu.assertEquals({ select_of.best_and_worst(answers('a', 'a'), { 0.6, 0.4 }) }, { nil, 'identical' })
+  lu.assertEquals({ select_of.best_and_worst(answers('a', 'b', 'c'), { 0.5, 0.5, 0.5 }) },
+    { nil, 'tie' })
+  lu.assertEquals({ select_of.best_and_worst(answers('a', 'a'), { 0.6, 0.4 }) },
+    { nil, 'identical' })
   lu.assertEquals({ select_of.best_and_worst(answers('ab', 'a'), { 0.6, 0.4 }) }, { { 1, 2 } })
   lu.assertEquals({ select_of.all(answers('a', 'b'), { 0.5, 0.5 }) }, { nil, 'tie' })
-  lu.assertEquals({ select_of.all(answers('a', 'a', 'a'), { 0.6, 0.5, 0.4 }) }, { nil, 'identical' })
+  lu.assertEquals({ select_of.all(answers('a', 'a', 'a'), { 0.6, 0.5, 0.4 }) },
+    { nil, 'identical' })
 end
 
 function tests.test_all()
-  lu.assertEquals(select_of.all(answers('a', 'b', 'c', 'd'), { 0.4, 0.7, 0.2, 0.7 }), { 2, 4, 1, 3 })
+  lu.assertEquals(select_of.all(answers('a', 'b', 'c', 'd'), { 0.4, 0.7, 0.2, 0.7 }),
+    { 2, 4, 1, 3 })
   -- A repeated answer once.
   lu.assertEquals(select_of.all(answers('a', 'b', 'a', 'c'), { 0.4, 0.7, 0.4, 0.2 }), { 2, 1, 4 })
 end

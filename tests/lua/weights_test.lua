@@ -18,8 +18,9 @@ local tests = {}
 
 local function config(changes)
   local c = {
-    model_type = 'llama', vocab_size = 70, hidden_size = 32, intermediate_size = 48, num_hidden_layers = 2,
-    num_attention_heads = 4, num_key_value_heads = 2, max_position_embeddings = 64, tie_word_embeddings = true,
+    model_type = 'llama', vocab_size = 70, hidden_size = 32, intermediate_size = 48,
+    num_hidden_layers = 2, num_attention_heads = 4, num_key_value_heads = 2,
+    max_position_embeddings = 64, tie_word_embeddings = true,
   }
   for key, value in pairs(changes or {}) do c[key] = value end
   return c
@@ -62,9 +63,11 @@ function tests.test_bf16()
   shell.in_folder(function(folder)
     local rounded = values(model_of.random(config(), 3, { values = 'bf16' }))
     local model = model_of.random(config(), 3)
-    lu.assertNotEquals(values(model)['model.embed_tokens.weight'], rounded['model.embed_tokens.weight'])
+    lu.assertNotEquals(values(model)['model.embed_tokens.weight'],
+      rounded['model.embed_tokens.weight'])
     model_of.save(model, folder .. '/w', 'bf16')
-    lu.assertTrue(files.size(folder .. '/w/model.safetensors') < 2.2 * #rounded['model.embed_tokens.weight'] * 10)
+    lu.assertTrue(files.size(folder .. '/w/model.safetensors')
+      < 2.2 * #rounded['model.embed_tokens.weight'] * 10)
     same_values(values(assert(model_of.open(folder .. '/w'))), rounded)
     same_values(values(assert(model_of.open(folder .. '/w', { dtype = 'bf16' }))), rounded)
     same_values(values(model_of.random(config(), 3, { dtype = 'bf16' })), rounded)
@@ -82,14 +85,16 @@ local function write_shards(folder, model, rename)
     map[p.name] = rename and rename[shard] or ('model-%05d-of-00002.safetensors'):format(shard)
   end
   for shard, list in ipairs(lists) do
-    local w = files.safetensors_writer(('%s/model-%05d-of-00002.safetensors'):format(folder, shard), list)
+    local w = files.safetensors_writer(
+      ('%s/model-%05d-of-00002.safetensors'):format(folder, shard), list)
     for _, entry in ipairs(list) do
       w:write(entry.tensor.layout == 'panels' and ops.unpack(entry.tensor) or entry.tensor)
     end
     w:close()
   end
   files.write(folder .. '/config.json', json.encode(config()))
-  files.write(folder .. '/model.safetensors.index.json', json.encode { metadata = {}, weight_map = map })
+  files.write(folder .. '/model.safetensors.index.json',
+    json.encode { metadata = {}, weight_map = map })
 end
 
 function tests.test_shards()
@@ -103,7 +108,10 @@ end
 --- Names in an index are file names of the same folder, nothing else.
 function tests.test_hostile_shard_names()
   local model = model_of.random(config(), 4)
-  local names = { '../secret.safetensors', '/etc/passwd', '..', '.hidden', 'a/b.safetensors', 'a\\b', '', 'a\0b' }
+  local names = {
+    '../secret.safetensors', '/etc/passwd', '..', '.hidden', 'a/b.safetensors', 'a\\b', '',
+    'a\0b',
+  }
   for _, name in ipairs(names) do
     shell.in_folder(function(folder)
       write_shards(folder, model, { name, name })
@@ -114,7 +122,8 @@ function tests.test_hostile_shard_names()
     end)
   end
   for text, want in pairs {
-    ['{"weight_map": {"a": 3}}'] = 'is not a plain file name', ['{"weight_map": 3}'] = 'no weight_map',
+    ['{"weight_map": {"a": 3}}'] = 'is not a plain file name',
+    ['{"weight_map": 3}'] = 'no weight_map',
     ['3'] = 'no weight_map', ['null'] = 'no weight_map', ['{'] = 'json',
     ['{"weight_map": {"a": "none.safetensors"}}'] = 'none.safetensors: ',
     ['{"weight_map": {}}'] = 'no tensor',
@@ -168,29 +177,37 @@ function tests.test_bad_configs()
   fails(with { model_type = 'lama' }, 'unknown model_type \'lama\' (did you mean \'llama\'?)')
   fails(with { hidden_size = 'many' }, 'hidden_size must be an integer in 1..1048576, got \'many\'')
   fails(with { hidden_size = 30 }, 'head_dim must be an integer in 2..256, got 7.5')
-  fails(with { num_hidden_layers = 1e9 }, 'num_hidden_layers must be an integer in 1..4096, got 1000000000')
+  fails(with { num_hidden_layers = 1e9 },
+    'num_hidden_layers must be an integer in 1..4096, got 1000000000')
   fails(with { num_hidden_layers = 0 }, 'num_hidden_layers must be an integer in 1..4096, got 0')
   fails(with { num_key_value_heads = 3 }, '4 attention heads for 3 key/value heads')
   fails(with { num_key_value_heads = 8 }, 'num_key_value_heads must be an integer in 1..4, got 8')
-  fails(with { num_key_value_heads = 'x' }, 'num_key_value_heads must be an integer in 1..4, got \'x\'')
-  fails(with { rope_scaling = { type = 'linear' } }, 'rope_scaling is not supported by this version')
+  fails(with { num_key_value_heads = 'x' },
+    'num_key_value_heads must be an integer in 1..4, got \'x\'')
+  fails(with { rope_scaling = { type = 'linear' } },
+    'rope_scaling is not supported by this version')
   fails(with { attention_bias = true }, 'attention_bias is not supported by this version')
 end
 
 --- Hugging Face writes null for what is not set.
 function tests.test_nulls()
   local null = json.null
-  local given = config { head_dim = null, rope_scaling = null, num_key_value_heads = null, rope_parameters = null,
-    rope_theta = null, rms_norm_eps = null, max_position_embeddings = null, attention_bias = null }
+  local given = config {
+    head_dim = null, rope_scaling = null, num_key_value_heads = null, rope_parameters = null,
+    rope_theta = null, rms_norm_eps = null, max_position_embeddings = null,
+    attention_bias = null,
+  }
   local c = model_of.random(given, 1).config
-  lu.assertEquals({ c.head_dim, c.num_key_value_heads, c.rope_theta, c.rms_norm_eps, c.max_position_embeddings },
+  lu.assertEquals(
+    { c.head_dim, c.num_key_value_heads, c.rope_theta, c.rms_norm_eps, c.max_position_embeddings },
     { 8, 4, 10000, 1e-6, 2048 })
 end
 
 --- Numbers that are there but make no sense.
 function tests.test_bad_numbers()
   for key, text in pairs {
-    rope_theta = 'rope_theta', rms_norm_eps = 'rms_norm_eps', max_position_embeddings = 'max_position_embeddings',
+    rope_theta = 'rope_theta', rms_norm_eps = 'rms_norm_eps',
+    max_position_embeddings = 'max_position_embeddings',
   } do
     for _, value in ipairs { -1, 'x', {} } do
       local ok, err = pcall(model_of.random, config { [key] = value }, 1)
@@ -203,8 +220,8 @@ end
 --- Too large for this machine: said before anything is allocated, with how much and what to set.
 function tests.test_too_large()
   local large = config {
-    hidden_size = 65536, num_attention_heads = 256, num_key_value_heads = 256, intermediate_size = 2^20,
-    vocab_size = 2^20, num_hidden_layers = 64,
+    hidden_size = 65536, num_attention_heads = 256, num_key_value_heads = 256,
+    intermediate_size = 2^20, vocab_size = 2^20, num_hidden_layers = 64,
   }
   local gib = ('this machine has %.1f GiB'):format(host.total_memory() / 2^30)
   local function check(fn, dtype, advice)
@@ -218,7 +235,8 @@ function tests.test_too_large()
     lu.assertEquals(require('sppo').memory().peak, before)
   end
   check(function() model_of.random(large, 1) end, 'f32', 'set policy.dtype = \'bf16\'')
-  check(function() model_of.random(large, 1, { dtype = 'bf16' }) end, 'bf16', 'a smaller model or more memory')
+  check(function() model_of.random(large, 1, { dtype = 'bf16' }) end,
+    'bf16', 'a smaller model or more memory')
   shell.in_folder(function(folder)
     files.write(folder .. '/config.json', json.encode(large))
     files.write(folder .. '/model.safetensors', '\2\0\0\0\0\0\0\0{}')
@@ -229,7 +247,8 @@ end
 function tests.test_no_model_there()
   local opened, err = model_of.open 'no/such/model'
   lu.assertNil(opened)
-  lu.assertEquals(err, 'no/such/model: no model there: neither a GGUF file nor a folder with config.json or model.gguf')
+  lu.assertEquals(err, 'no/such/model: no model there: ' ..
+    'neither a GGUF file nor a folder with config.json or model.gguf')
   lu.assertEquals(engine.kind_of(err), 'io')
   opened, err = model_of.open 'no/such/smollm2'
   lu.assertNil(opened)
@@ -244,7 +263,8 @@ function tests.test_no_model_there()
   end)
 end
 
---- What a random model is made of depends on its seed alone; opening changes nothing in the table given.
+--- What a random model is made of depends on its seed alone; opening changes nothing in the table
+--- given.
 function tests.test_random()
   local given = config()
   local a, b, c = model_of.random(given, 5), model_of.random(given, 5), model_of.random(given, 6)

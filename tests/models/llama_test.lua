@@ -1,5 +1,6 @@
 --- models/llama.lua against transformers: tests/golden/tiny_llama.json, two random two-layer models
---- (tied; untied with heads * head_dim other than hidden_size). Written by tools/golden/tiny_llama.py.
+--- (tied; untied with heads * head_dim other than hidden_size).
+--- Written by tools/golden/tiny_llama.py.
 
 local compare = require 'support.compare'
 local engine = require 'sppo.ffi'
@@ -30,7 +31,8 @@ local function each_model(fn)
   for _, case in ipairs(golden.models) do
     shell.in_folder(function(folder)
       files.write(folder .. '/config.json', json.encode(case.config))
-      files.write(folder .. '/model.safetensors', shell.read(shell.root() .. '/tests/golden/' .. case.weights))
+      files.write(folder .. '/model.safetensors',
+        shell.read(shell.root() .. '/tests/golden/' .. case.weights))
       lu.assertEquals(files.sha256_file(folder .. '/model.safetensors'), case.sha256)
       local model = assert(model_of.open(folder))
       local ok, err = pcall(scope.run, fn, model, case)
@@ -83,7 +85,9 @@ local function groups_of(case)
   for i, p in ipairs(case.prompts) do
     groups[i] = { prompt = p.tokens, answers = {} }
   end
-  for _, a in ipairs(case.answers) do table.insert(groups[a.prompt + 1].answers, { tokens = a.tokens }) end
+  for _, a in ipairs(case.answers) do
+    table.insert(groups[a.prompt + 1].answers, { tokens = a.tokens })
+  end
   return groups
 end
 
@@ -145,9 +149,12 @@ local function sppo_agrees()
       learn(model)
       scope.run(function()
         local what = ('sppo %d'):format(i)
-        local logprob = score.logprobs(model.net,
-          { { prompt = pair.prompt, answers = { { tokens = pair.chosen }, { tokens = pair.rejected } } } })
-        compare.close(logprob:tolist(), { pair.chosen_logprob, pair.rejected_logprob }, RELATIVE, what .. ', log-probs')
+        local logprob = score.logprobs(model.net, { {
+          prompt = pair.prompt,
+          answers = { { tokens = pair.chosen }, { tokens = pair.rejected } },
+        } })
+        compare.close(logprob:tolist(), { pair.chosen_logprob, pair.rejected_logprob },
+          RELATIVE, what .. ', log-probs')
         local loss = losses.sppo {
           logprob = logprob, reference = tensor.tensor { pair.ref_chosen, pair.ref_rejected },
           win = tensor.tensor { pair.p_win, pair.p_lose }, share = tensor.tensor { 0.5, 0.5 },
@@ -213,8 +220,8 @@ function tests.test_recompute_keeps_less()
   end)
 end
 
---- One copy of the prompt for all its answers, or one for each: the same log-probs, bit for bit, and
---- the same gradients but for the order of summation.
+--- One copy of the prompt for all its answers, or one for each: the same log-probs, bit for bit,
+--- and the same gradients but for the order of summation.
 function tests.test_shared_prompt()
   each_model(function(model, case)
     local groups = groups_of(case)
@@ -238,8 +245,8 @@ function tests.test_one_segment()
         ids[#ids + 1] = id
       end
       local hidden = model.net(tensor.ints(ids), segments.new { { count = #ids } })
-      local each = ops.token_logprob(ops.take_rows(hidden, tensor.ints(rows)), model.net.lm_head.weight,
-        tensor.ints(a.tokens))
+      local each = ops.token_logprob(ops.take_rows(hidden, tensor.ints(rows)),
+        model.net.lm_head.weight, tensor.ints(a.tokens))
       compare.close(each:tolist(), a.logprobs, RELATIVE, ('answer %d'):format(i), 1)
     end
   end)
@@ -256,7 +263,9 @@ function tests.test_threads()
       sppo.threads(n)
       local again, regrad = score_and_differentiate(model, groups)
       compare.same_bits(again, values, ('log-probs with %d threads'):format(n))
-      for name, g in pairs(grad) do compare.same_bits(regrad[name], g, ('%s with %d threads'):format(name, n)) end
+      for name, g in pairs(grad) do
+        compare.same_bits(regrad[name], g, ('%s with %d threads'):format(name, n))
+      end
     end
   end)
   sppo.threads(before)

@@ -1,5 +1,5 @@
---- SmolLM2-135M against transformers (tests/golden/smollm2.json), and what the whole method stands on:
---- the log-probs recorded while sampling are those of the training forward, bit for bit.
+--- SmolLM2-135M against transformers (tests/golden/smollm2.json), and what the whole method stands
+--- on: the log-probs recorded while sampling are those of the training forward, bit for bit.
 --- Skipped where the model is not there (tools/fetch-model smollm2).
 
 local compare = require 'support.compare'
@@ -54,13 +54,14 @@ end
 function tests.test_prompt_ids()
   local model, file = the_model('f32'), golden()
   for _, name in ipairs(case_names) do
-    lu.assertEquals(generate.prompt_tokens(model, file.cases[name].messages), file.cases[name].prompt_ids, name)
+    lu.assertEquals(generate.prompt_tokens(model, file.cases[name].messages),
+      file.cases[name].prompt_ids, name)
   end
   lu.assertEquals(model.tokenizer.eos_ids, { file.end_id })
 end
 
---- Each case has a test: ids of the likeliest next tokens and their log-probs, the greedy text, and the
---- log-probs of an answer.
+--- Each case has a test: ids of the likeliest next tokens and their log-probs, the greedy text, and
+--- the log-probs of an answer.
 for _, name in ipairs(case_names) do
   tests['test_' .. name] = function()
     local model, case = the_model('f32'), golden().cases[name]
@@ -80,7 +81,8 @@ for _, name in ipairs(case_names) do
     end)
 
     local got
-    sample.run(model, { { id = 0, tokens = ids } }, { k = 1, temperature = 0, max_new_tokens = 32, stop_ids = { 2 } },
+    sample.run(model, { { id = 0, tokens = ids } },
+      { k = 1, temperature = 0, max_new_tokens = 32, stop_ids = { 2 } },
       function(_, answers) got = answers[1] end)
     lu.assertEquals(got.tokens, case.greedy_ids)
     lu.assertEquals(got.stopped, case.greedy_ids[#case.greedy_ids] == 2)
@@ -92,7 +94,8 @@ for _, name in ipairs(case_names) do
     lu.assertEquals(model.tokenizer:encode(case.answer), case.answer_ids)
     scope.run(function()
       sppo.no_grad(function()
-        local each = score.token_logprobs(model.net, { { prompt = ids, answers = { { tokens = answer } } } }):tolist()
+        local each = score.token_logprobs(model.net,
+          { { prompt = ids, answers = { { tokens = answer } } } }):tolist()
         lu.assertEquals(#each, #want)
         for i, x in ipairs(each) do lu.assertAlmostEquals(x, want[i], 1e-3) end
       end)
@@ -102,12 +105,17 @@ end
 
 -- ---- recorded = rescored ----
 
-local questions = { 'Name three animals of the sea.', 'Why is the sky blue? Use at most 20 words.', 'Say hello.' }
+local questions = {
+  'Name three animals of the sea.', 'Why is the sky blue? Use at most 20 words.', 'Say hello.',
+}
 
 local function prompts_of(model)
   local list = {}
   for i, text in ipairs(questions) do
-    list[i] = { id = 10 + i, tokens = generate.prompt_tokens(model, { { role = 'user', content = text } }) }
+    list[i] = {
+      id = 10 + i,
+      tokens = generate.prompt_tokens(model, { { role = 'user', content = text } }),
+    }
   end
   return list
 end
@@ -117,7 +125,8 @@ local function sampled(model, batch)
   local groups = {}
   local prompts = prompts_of(model)
   sample.run(model, prompts, {
-    k = 4, max_new_tokens = 24, stop_ids = { 2 }, temperature = 0.9, top_p = 0.95, seed = 3, round = 2, batch = batch,
+    k = 4, max_new_tokens = 24, stop_ids = { 2 }, temperature = 0.9, top_p = 0.95,
+    seed = 3, round = 2, batch = batch,
   }, function(i, answers) groups[i] = { prompt = prompts[i].tokens, answers = answers } end)
   return groups
 end
@@ -155,7 +164,9 @@ local function rescore_every_way(model, groups)
   compare.same_bits(backwards, want, 'one prompt at a time')
   for _, g in ipairs(groups) do
     for _, a in ipairs(g.answers) do
-      for _, x in ipairs(rescored(model, { { prompt = g.prompt, answers = { a } } })) do own[#own + 1] = x end
+      for _, x in ipairs(rescored(model, { { prompt = g.prompt, answers = { a } } })) do
+        own[#own + 1] = x
+      end
     end
   end
   compare.same_bits(own, want, 'one answer at a time')
@@ -171,7 +182,8 @@ function tests.test_recorded_is_rescored()
   rescore_every_way(model, groups)
 end
 
---- A policy of dtype bf16: sampled from bf16 panels, trained from f32 parameters of the same values.
+--- A policy of dtype bf16: sampled from bf16 panels, trained from f32 parameters of the same
+--- values.
 function tests.test_recorded_is_rescored_bf16()
   local groups = sampled(the_model('bf16'))
   rescore_every_way(the_model('f32', 'bf16'), groups)
@@ -191,7 +203,8 @@ function tests.test_sampling_is_the_same()
     end
   end
   for threads, batch in ipairs { 1, 5, 64 } do
-    same(with_threads(threads, sampled, model, batch), ('%d threads, batch = %d'):format(threads, batch))
+    same(with_threads(threads, sampled, model, batch),
+      ('%d threads, batch = %d'):format(threads, batch))
   end
 end
 

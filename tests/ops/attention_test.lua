@@ -56,7 +56,9 @@ local function attention(causal, scale)
         end
         for d = 1, D do
           local total = 0
-          for j, key in ipairs(keys) do total = total + share[j] * v[(key * sizes.kv + kv) * D + d] end
+          for j, key in ipairs(keys) do
+            total = total + share[j] * v[(key * sizes.kv + kv) * D + d]
+          end
           y[row + d] = total / sum
         end
       end
@@ -68,8 +70,12 @@ end
 local function add(op, options, sizes, more)
   sizes.heads = sizes.kv * sizes.group
   local c = {
-    shapes = { { 'n', 'heads', 'D', low = -2, high = 2 }, { 'n', 'kv', 'D', low = -2, high = 2 }, { 'n', 'kv', 'D' } },
-    sizes = sizes, at = tree, output = { 'n', 'heads', 'D' }, tolerance = 5e-6, gradient_tolerance = 3e-5,
+    shapes = {
+      { 'n', 'heads', 'D', low = -2, high = 2 }, { 'n', 'kv', 'D', low = -2, high = 2 },
+      { 'n', 'kv', 'D' },
+    },
+    sizes = sizes, at = tree, output = { 'n', 'heads', 'D' },
+    tolerance = 5e-6, gradient_tolerance = 3e-5,
     call = function(t, at) return sppo.ops.attention(t[1], t[2], t[3], at, options) end,
     vary = { heads = {}, kv = {}, group = {}, n = { 0, 1, 3, 37 }, D = { 1, 5, 16, 33, 64 } },
     reference = attention(not options or options.causal ~= false, options and options.scale),
@@ -99,11 +105,14 @@ refused({ { 5, 16 }, heads, heads }, 'attention: q is [5, 16], it must have 3 di
 refused({ heads, heads, { 5, 2, 4 } }, 'attention: k is [5, 2, 8], v is [5, 2, 4]')
 refused({ { 5, 2, 4 }, heads, heads }, 'attention: q is [5, 2, 4], k is [5, 2, 8]')
 refused({ { 4, 2, 8 }, heads, heads }, 'attention: q is [4, 2, 8], k is [5, 2, 8]')
-refused({ { 4, 2, 8 }, { 4, 2, 8 }, { 4, 2, 8 } }, 'attention: x has 4 rows, the segments have 5 tokens')
+  refused({ { 4, 2, 8 }, { 4, 2, 8 }, { 4, 2, 8 } },
+    'attention: x has 4 rows, the segments have 5 tokens')
 refused({ { 5, 3, 8 }, heads, heads }, 'attention: 3 heads do not share 2 kv heads evenly')
 refused({ heads, heads, { 5, 2, 8, to = 'bf16' } }, 'attention: v is bf16, it must be f32')
-refused({ { 5, 1, 257 }, { 5, 1, 257 }, { 5, 1, 257 } }, 'attention: head size 257 is not in 1..256')
-refused({ { 5, 1, 0 }, { 5, 1, 0 }, { 5, 1, 0 } }, 'attention: head size 0 is not in 1..256', { scale = 1 })
+  refused({ { 5, 1, 257 }, { 5, 1, 257 }, { 5, 1, 257 } },
+    'attention: head size 257 is not in 1..256')
+  refused({ { 5, 1, 0 }, { 5, 1, 0 }, { 5, 1, 0 } },
+    'attention: head size 0 is not in 1..256', { scale = 1 })
 refused({ heads, heads, heads }, 'attention: scale must be positive, got -1', { scale = -1 })
 
 return tests

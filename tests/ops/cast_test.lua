@@ -63,7 +63,8 @@ for dtype, round in pairs(formats) do
   local wide = dtype == 'q8_0'
   case 'cast' {
     shapes = { { 'A', 'B', low = -3, high = 3 } }, sizes = { A = 5, B = wide and 64 or 37 },
-    vary = { B = wide and { 0, 32 } or nil }, output = { 'A', 'B' }, large = { A = 3000, B = 96 }, tolerance = 0,
+    vary = { B = wide and { 0, 32 } or nil }, output = { 'A', 'B' },
+    large = { A = 3000, B = 96 }, tolerance = 0,
     call = function(t) return ops.cast(t[1], dtype) end, gradient = false, views = not wide and nil,
     reference = function(inputs) return round(inputs[1]) end,
   }
@@ -74,9 +75,11 @@ for from in pairs(formats) do
   for _, to in ipairs { 'f32', 'bf16', 'q8_0' } do
     local wide = from == 'q8_0' or to == 'q8_0'
     case 'pack' {
-      shapes = { { 'N', 'K', to = from ~= 'f32' and from or nil } }, sizes = { N = 70, K = wide and 64 or 37 },
-      vary = { N = { 0, 1, 64, 129 }, K = wide and { 0, 32, 96 } or { 0, 1, 33 } }, large = { N = 300, K = 160 },
-      tolerance = 0, gradient = false, output = { 'N', 'K' }, call = function(t) return ops.pack(t[1], to) end,
+      shapes = { { 'N', 'K', to = from ~= 'f32' and from or nil } },
+      sizes = { N = 70, K = wide and 64 or 37 },
+      vary = { N = { 0, 1, 64, 129 }, K = wide and { 0, 32, 96 } or { 0, 1, 33 } },
+      large = { N = 300, K = 160 }, tolerance = 0, gradient = false, output = { 'N', 'K' },
+      call = function(t) return ops.pack(t[1], to) end,
       -- Of q8_0, packing keeps the blocks themselves.
       reference = function(inputs) return from == to and inputs[1] or formats[to](inputs[1]) end,
     }
@@ -85,7 +88,8 @@ end
 for _, dtype in ipairs { 'f32', 'bf16', 'q8_0' } do
   case 'unpack' {
     shapes = { { 'N', 'K', pack = dtype } }, sizes = { N = 70, K = 64 }, vary = { K = { 0, 32 } },
-    tolerance = 0, gradient = false, output = { 'N', 'K' }, call = function(t) return ops.unpack(t[1]) end,
+    tolerance = 0, gradient = false, output = { 'N', 'K' },
+    call = function(t) return ops.unpack(t[1]) end,
     reference = function(inputs) return inputs[1] end,
   }
 end
@@ -101,11 +105,15 @@ function tests.test_casts_at_the_ends()
       else compare.same_bits({ got }, { pair[2] }, ('%g as %s'):format(pair[1], dtype)) end
     end
   end
-  check('bf16', { { 1 + 2 ^ -8, 1 }, { 1 + 3 * 2 ^ -8, 1 + 2 ^ -6 }, { 3.4e38, inf }, { -inf, -inf }, { nan, nan },
-    { -0.0, -0.0 }, { 2 ^ -133, 2 ^ -133 } })
-  check('f16', { { 1 + 2 ^ -11, 1 }, { 1 + 3 * 2 ^ -11, 1 + 2 ^ -9 }, { 65504, 65504 }, { 65519, 65504 },
-    { 65520, inf }, { -1e9, -inf }, { nan, nan }, { 2 ^ -24, 2 ^ -24 }, { 2 ^ -25, 0 }, { 3 * 2 ^ -25, 2 ^ -23 },
-    { -0.0, -0.0 }, { 2 ^ -14 - 2 ^ -24, 2 ^ -14 - 2 ^ -24 } })
+  check('bf16', {
+    { 1 + 2 ^ -8, 1 }, { 1 + 3 * 2 ^ -8, 1 + 2 ^ -6 }, { 3.4e38, inf }, { -inf, -inf },
+    { nan, nan }, { -0.0, -0.0 }, { 2 ^ -133, 2 ^ -133 },
+  })
+  check('f16', {
+    { 1 + 2 ^ -11, 1 }, { 1 + 3 * 2 ^ -11, 1 + 2 ^ -9 }, { 65504, 65504 }, { 65519, 65504 },
+    { 65520, inf }, { -1e9, -inf }, { nan, nan }, { 2 ^ -24, 2 ^ -24 }, { 2 ^ -25, 0 },
+    { 3 * 2 ^ -25, 2 ^ -23 }, { -0.0, -0.0 }, { 2 ^ -14 - 2 ^ -24, 2 ^ -14 - 2 ^ -24 },
+  })
 end
 
 --- A block with NaN or infinity in it does not become finite; its neighbours stay as they are.
@@ -128,25 +136,35 @@ local function packed(dtype)
 end
 
 fails 'cast' {
-  shapes = { { 3, below = 2 } }, call = to 'f32', message = 'cast: x is i32, it must be f32, bf16, f16 or q8_0',
-}
-fails 'cast' { shapes = { { 3 } }, call = to 'i32', message = 'cast: dtype is i32, it must be f32, bf16, f16 or q8_0' }
-fails 'cast' {
-  shapes = { { 3, 4, pack = 'f32' } }, call = to 'bf16', message = 'cast: x is in panels, it must be in rows',
+  shapes = { { 3, below = 2 } }, call = to 'f32',
+  message = 'cast: x is i32, it must be f32, bf16, f16 or q8_0',
 }
 fails 'cast' {
-  shapes = { { 3, 33 } }, call = to 'q8_0', message = 'cast: last size 33 is not a multiple of 32, which q8_0 needs',
+  shapes = { { 3 } }, call = to 'i32',
+  message = 'cast: dtype is i32, it must be f32, bf16, f16 or q8_0',
 }
-fails 'pack' { shapes = { { 3 } }, call = packed 'f32', message = 'pack: x is [3], it must have 2 dimensions' }
+fails 'cast' {
+  shapes = { { 3, 4, pack = 'f32' } }, call = to 'bf16',
+  message = 'cast: x is in panels, it must be in rows',
+}
+fails 'cast' {
+  shapes = { { 3, 33 } }, call = to 'q8_0',
+  message = 'cast: last size 33 is not a multiple of 32, which q8_0 needs',
+}
 fails 'pack' {
-  shapes = { { 3, 4 } }, call = packed 'f16', message = 'pack: dtype is f16, it must be f32, bf16 or q8_0',
+  shapes = { { 3 } }, call = packed 'f32', message = 'pack: x is [3], it must have 2 dimensions',
+}
+fails 'pack' {
+  shapes = { { 3, 4 } }, call = packed 'f16',
+  message = 'pack: dtype is f16, it must be f32, bf16 or q8_0',
 }
 fails 'pack' {
   shapes = { { 3, 33 } }, call = packed 'q8_0',
   message = 'pack: last size 33 is not a multiple of 32, which q8_0 needs',
 }
 fails 'pack' {
-  shapes = { { 3, 4, pack = 'f32' } }, call = packed 'f32', message = 'pack: x is in panels, it must be in rows',
+  shapes = { { 3, 4, pack = 'f32' } }, call = packed 'f32',
+  message = 'pack: x is in panels, it must be in rows',
 }
 fails 'unpack' {
   shapes = { { 3, 4 } }, call = function(t) return ops.unpack(t[1]) end,

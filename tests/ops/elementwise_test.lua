@@ -20,11 +20,15 @@ local function formula(op, fn, more)
     return y
   end
   case(op) {
-    shapes = shapes(more.low or -3, more.high or 3, 'A', 'B', 'C'), sizes = { A = 2, B = 3, C = 37 },
+    shapes = shapes(more.low or -3, more.high or 3, 'A', 'B', 'C'),
+    sizes = { A = 2, B = 3, C = 37 },
     vary = { B = { 0, 1 }, C = { 0, 1, 5, 16, 33 } }, args = more.args, output = { 'A', 'B', 'C' },
-    large = { A = 3, B = 7, C = 5003 }, reference = reference, gradient_tolerance = more.gradient_tolerance,
+    large = { A = 3, B = 7, C = 5003 }, reference = reference,
+    gradient_tolerance = more.gradient_tolerance,
   }
-  case(op) { shapes = shapes(more.low or -3, more.high or 3), args = more.args, reference = reference }
+  case(op) {
+    shapes = shapes(more.low or -3, more.high or 3), args = more.args, reference = reference,
+  }
 end
 
 local function sigmoid(x) return 1 / (1 + math.exp(-x)) end
@@ -50,12 +54,18 @@ for _, op in ipairs { 'add', 'sub', 'mul' } do
   fails(op) { shapes = { { 3 }, { 3, below = 5 } }, message = op .. ': b is i32, it must be f32' }
 end
 fails 'swiglu' { shapes = { { 2, 3 }, { 2, 4 } }, message = 'swiglu: gate is [2, 3], up is [2, 4]' }
-fails 'swiglu' { shapes = { { 3, to = 'bf16' }, { 3 } }, message = 'swiglu: gate is bf16, it must be f32' }
+fails 'swiglu' {
+  shapes = { { 3, to = 'bf16' }, { 3 } }, message = 'swiglu: gate is bf16, it must be f32',
+}
 for _, op in ipairs { 'square', 'exp', 'relu', 'log_sigmoid' } do
   fails(op) { shapes = { { 3, below = 5 } }, message = op .. ': x is i32, it must be f32' }
-  fails(op) { shapes = { { 3, 4, pack = 'f32' } }, message = op .. ': x is in panels, it must be in rows' }
+  fails(op) {
+    shapes = { { 3, 4, pack = 'f32' } }, message = op .. ': x is in panels, it must be in rows',
+  }
 end
-fails 'affine' { shapes = { { 3, below = 5 } }, args = { 1, 2 }, message = 'affine: x is i32, it must be f32' }
+fails 'affine' {
+  shapes = { { 3, below = 5 } }, args = { 1, 2 }, message = 'affine: x is i32, it must be f32',
+}
 
 local inf, nan = math.huge, 0 / 0
 
@@ -73,7 +83,8 @@ local function extremes(op, pairs)
       sppo.cpu_use(was)
       for i = 1, #want do
         local same = got[i] == want[i] or (got[i] ~= got[i] and want[i] ~= want[i])
-        lu.assertTrue(same, ('%s(%g) on %s is %g, expected %g'):format(op, x[i], name, got[i], want[i]))
+        lu.assertTrue(same,
+          ('%s(%g) on %s is %g, expected %g'):format(op, x[i], name, got[i], want[i]))
       end
     end
   end
@@ -82,8 +93,10 @@ end
 function tests.test_extremes()
   extremes('exp', { { -inf, 0 }, { -1000, 0 }, { 0, 1 }, { 89, inf }, { inf, inf }, { nan, nan } })
   extremes('relu', { { -inf, 0 }, { -1, 0 }, { 2, 2 }, { inf, inf }, { nan, nan } })
-  extremes('log_sigmoid', { { -inf, -inf }, { -1e30, tonumber(require('ffi').new('float', -1e30)) }, { 500, 0 },
-    { inf, 0 }, { nan, nan } })
+  extremes('log_sigmoid', {
+    { -inf, -inf }, { -1e30, tonumber(require('ffi').new('float', -1e30)) }, { 500, 0 },
+    { inf, 0 }, { nan, nan },
+  })
 end
 
 --- A tensor that is both factors gets both gradients.
@@ -91,7 +104,8 @@ function tests.test_same_tensor_twice()
   for _, op in ipairs { 'add', 'sub', 'mul', 'swiglu' } do
     sppo.scope(function()
       local x, y = sppo.tensor { 0.5, -2, 3 }:requires_grad_(), sppo.tensor { 0.5, -2, 3 }
-      local first, second = sppo.tensor { 0.5, -2, 3 }:requires_grad_(), sppo.tensor { 0.5, -2, 3 }:requires_grad_()
+      local first, second =
+        sppo.tensor { 0.5, -2, 3 }:requires_grad_(), sppo.tensor { 0.5, -2, 3 }:requires_grad_()
       sppo.ops.sum(sppo.ops[op](x, x)):backward()
       sppo.ops.sum(sppo.ops[op](first, y)):backward()
       sppo.ops.sum(sppo.ops[op](y, second)):backward()

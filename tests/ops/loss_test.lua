@@ -25,15 +25,20 @@ for _, form in ipairs {
 } do
   -- 1030 and 2050 words: more than one chunk of the vocabulary.
   case 'token_logprob' {
-    shapes = { { 'n', 'D', low = -2, high = 2 }, { 'V', 'D', pack = form.pack }, { 'n', below = 'V' } },
-    sizes = { n = 7, D = form.D, V = 130 }, vary = { n = { 0, 1, 3, 17 }, D = form.odd, V = { 1, 63, 65, 1030, 2050 } },
-    large = { n = 200, D = 64, V = 2500 }, output = { 'n' }, reference = token_logprob, tolerance = 3e-6,
+    shapes = {
+      { 'n', 'D', low = -2, high = 2 }, { 'V', 'D', pack = form.pack }, { 'n', below = 'V' },
+    },
+    sizes = { n = 7, D = form.D, V = 130 },
+    vary = { n = { 0, 1, 3, 17 }, D = form.odd, V = { 1, 63, 65, 1030, 2050 } },
+    large = { n = 200, D = 64, V = 2500 }, output = { 'n' },
+    reference = token_logprob, tolerance = 3e-6,
   }
 end
 -- Only one of the two gradients.
 case 'token_logprob' {
   shapes = { { 'n', 'D', fixed = true }, { 'V', 'D', pack = 'f32' }, { 'n', below = 'V' } },
-  sizes = { n = 7, D = 20, V = 70 }, vary = { V = { 1, 65 } }, reference = token_logprob, tolerance = 3e-6,
+  sizes = { n = 7, D = 20, V = 70 }, vary = { V = { 1, 65 } },
+  reference = token_logprob, tolerance = 3e-6,
 }
 
 local function ints(...)
@@ -43,13 +48,16 @@ end
 
 local hidden, weight = { 2, 8 }, { 70, 8, pack = 'f32' }
 fails 'token_logprob' {
-  shapes = { hidden, weight, ints(69, 70) }, message = 'token_logprob: target[1] is 70, it must be in 0..69',
+  shapes = { hidden, weight, ints(69, 70) },
+  message = 'token_logprob: target[1] is 70, it must be in 0..69',
 }
 fails 'token_logprob' {
-  shapes = { hidden, weight, ints(-1, 0) }, message = 'token_logprob: target[0] is -1, it must be in 0..69',
+  shapes = { hidden, weight, ints(-1, 0) },
+  message = 'token_logprob: target[0] is -1, it must be in 0..69',
 }
 fails 'token_logprob' {
-  shapes = { hidden, { 70, 8 }, ints(1, 2) }, message = 'token_logprob: weight is in rows, it must be in panels',
+  shapes = { hidden, { 70, 8 }, ints(1, 2) },
+  message = 'token_logprob: weight is in rows, it must be in panels',
 }
 fails 'token_logprob' {
   shapes = { hidden, { 70, 9, pack = 'f32' }, ints(1, 2) },
@@ -63,8 +71,11 @@ fails 'token_logprob' {
   message = 'token_logprob: hidden is [1, 2, 8], it must have 2 dimensions',
 }
 fails 'token_logprob' {
-  shapes = { { 2, 8, to = 'bf16' }, weight, ints(1, 2) }, message = 'token_logprob: hidden is bf16, it must be f32',
+  shapes = { { 2, 8, to = 'bf16' }, weight, ints(1, 2) },
+  message = 'token_logprob: hidden is bf16, it must be f32',
 }
-fails 'token_logprob' { shapes = { hidden, weight, { 2 } }, message = 'token_logprob: target is f32, it must be i32' }
+fails 'token_logprob' {
+  shapes = { hidden, weight, { 2 } }, message = 'token_logprob: target is f32, it must be i32',
+}
 
 return tests

@@ -29,48 +29,56 @@ local function call(t)
 end
 
 case 'linear' {
-  shapes = { { 'M', 'K' }, { 'N', 'K', pack = 'f32' } }, sizes = { M = 9, K = 70, N = 130 }, call = call,
+  shapes = { { 'M', 'K' }, { 'N', 'K', pack = 'f32' } }, sizes = { M = 9, K = 70, N = 130 },
   vary = { M = { 0, 1, 2, 5, 13, 27 }, K = { 0, 1, 3, 67, 1300 }, N = { 0, 1, 63, 64, 65 } },
-  large = { M = 150, K = 300, N = 200 }, reference = linear,
+  large = { M = 150, K = 300, N = 200 }, call = call, reference = linear,
 }
 -- Weights that take no gradient, in each dtype: only x has one.
 for _, dtype in ipairs { 'bf16', 'q8_0' } do
   case 'linear' {
-    shapes = { { 'M', 'K' }, { 'N', 'K', pack = dtype } }, sizes = { M = 9, K = 96, N = 130 }, call = call,
-    vary = { M = { 0, 1, 7, 33 }, K = { 0, 32, 1312 }, N = { 0, 1, 65 } }, large = { M = 150, K = 320, N = 200 },
-    reference = linear,
+    shapes = { { 'M', 'K' }, { 'N', 'K', pack = dtype } }, sizes = { M = 9, K = 96, N = 130 },
+    vary = { M = { 0, 1, 7, 33 }, K = { 0, 32, 1312 }, N = { 0, 1, 65 } },
+    large = { M = 150, K = 320, N = 200 }, call = call, reference = linear,
   }
 end
 -- Only the weight has a gradient.
 case 'linear' {
-  shapes = { { 'M', 'K', fixed = true }, { 'N', 'K', pack = 'f32' } }, sizes = { M = 9, K = 33, N = 70 }, call = call,
+  shapes = { { 'M', 'K', fixed = true }, { 'N', 'K', pack = 'f32' } },
+  sizes = { M = 9, K = 33, N = 70 }, call = call,
   large = { M = 150, K = 300, N = 200 }, reference = linear,
 }
 -- Several weights at once, of a batch of three dimensions.
 case 'linear' {
   shapes = { { 'B', 'M', 'K' }, { 'N', 'K', pack = 'f32' }, { 'N', 'K', pack = 'f32' } },
-  sizes = { B = 2, M = 3, K = 32, N = 65 }, call = call, vary = { B = { 0, 1 }, N = { 0, 1, 64 } }, reference = linear,
+  sizes = { B = 2, M = 3, K = 32, N = 65 }, call = call,
+  vary = { B = { 0, 1 }, N = { 0, 1, 64 } }, reference = linear,
 }
 case 'linear' {
-  shapes = { { 'M', 'K' }, { 96, 'K', pack = 'f32' }, { 32, 'K', pack = 'f32' }, { 1, 'K', pack = 'f32' } },
+  shapes = {
+    { 'M', 'K' }, { 96, 'K', pack = 'f32' }, { 32, 'K', pack = 'f32' }, { 1, 'K', pack = 'f32' },
+  },
   sizes = { M = 5, K = 20 }, vary = { K = { 1, 7, 65 } }, call = call, large = { M = 150, K = 300 },
   reference = linear,
 }
 case 'linear' {
-  shapes = { { 'M', 'K' }, { 5, 'K', pack = 'f32' }, { 65, 'K', pack = 'bf16' }, { 64, 'K', pack = 'f32' },
-    { 70, 'K', pack = 'q8_0' } },
+  shapes = {
+    { 'M', 'K' }, { 5, 'K', pack = 'f32' }, { 65, 'K', pack = 'bf16' }, { 64, 'K', pack = 'f32' },
+    { 70, 'K', pack = 'q8_0' },
+  },
   sizes = { M = 5, K = 64 }, vary = { K = { 32, 96 } }, call = call, reference = linear,
 }
 
 fails 'linear' {
-  shapes = { { 4, 8 }, { 16, 7, pack = 'f32' } }, call = call, message = 'linear: inner sizes differ: [4, 8] x [16, 7]',
+  shapes = { { 4, 8 }, { 16, 7, pack = 'f32' } }, call = call,
+  message = 'linear: inner sizes differ: [4, 8] x [16, 7]',
 }
 fails 'linear' {
   shapes = { { 4, 8 }, { 16, 8, pack = 'f32' }, { 2, 9, pack = 'f32' } }, call = call,
   message = 'linear: inner sizes differ: [4, 8] x [2, 9]',
 }
 fails 'linear' {
-  shapes = { { 4, 8 }, { 16, 8 } }, call = call, message = 'linear: weight is in rows, it must be in panels',
+  shapes = { { 4, 8 }, { 16, 8 } }, call = call,
+  message = 'linear: weight is in rows, it must be in panels',
 }
 fails 'linear' {
   shapes = { { 4, 8, to = 'bf16' }, { 16, 8, pack = 'f32' } }, call = call,
@@ -85,7 +93,8 @@ fails 'linear' {
 function tests.test_number_of_weights()
   local x, w = sppo.zeros { 4, 8 }, sppo.zeros({ 2, 8 }):pack('f32')
   lu.assertErrorMsgContains('linear: 0 weights, it takes 1..4', sppo.ops.linear, x, {})
-  lu.assertErrorMsgContains('linear: 5 weights, it takes 1..4', sppo.ops.linear, x, { w, w, w, w, w })
+  lu.assertErrorMsgContains('linear: 5 weights, it takes 1..4',
+    sppo.ops.linear, x, { w, w, w, w, w })
 end
 
 return tests

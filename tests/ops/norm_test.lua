@@ -14,13 +14,16 @@ local function rms_norm(inputs, sizes)
 end
 
 case 'rms_norm' {
-  shapes = { { 'R', 'D' }, { 'D' } }, sizes = { R = 3, D = 64 }, args = { 1e-5 }, output = { 'R', 'D' },
-  large = { R = 300, D = 576 }, reference = rms_norm,
+  shapes = { { 'R', 'D' }, { 'D' } }, sizes = { R = 3, D = 64 }, args = { 1e-5 },
+  output = { 'R', 'D' }, large = { R = 300, D = 576 }, reference = rms_norm,
 }
 case 'rms_norm' {
-  shapes = { { 2, 'R', 'D' }, { 'D' } }, sizes = { R = 2, D = 17 }, args = { 1e-5 }, reference = rms_norm,
+  shapes = { { 2, 'R', 'D' }, { 'D' } }, sizes = { R = 2, D = 17 }, args = { 1e-5 },
+  reference = rms_norm,
 }
-case 'rms_norm' { shapes = { { 'D' }, { 'D' } }, sizes = { D = 5 }, args = { 1e-5 }, reference = rms_norm }
+case 'rms_norm' {
+  shapes = { { 'D' }, { 'D' } }, sizes = { D = 5 }, args = { 1e-5 }, reference = rms_norm,
+}
 
 fails 'rms_norm' {
   shapes = { { 3, 64 }, { 32 } }, args = { 1e-5 },
@@ -34,6 +37,8 @@ fails 'rms_norm' {
   shapes = { { 3, 4 }, { 4, to = 'bf16' } }, args = { 1e-5 },
   message = 'rms_norm: weight is bf16, it must be f32',
 }
-fails 'rms_norm' { shapes = { { 3, 4 }, { 4 } }, args = { 0 }, message = 'rms_norm: eps must be positive, got 0' }
+fails 'rms_norm' {
+  shapes = { { 3, 4 }, { 4 } }, args = { 0 }, message = 'rms_norm: eps must be positive, got 0',
+}
 
 return tests

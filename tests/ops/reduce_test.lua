@@ -33,7 +33,8 @@ case 'segment_sum' {
 
 fails 'sum' { shapes = { { 3, below = 5 } }, message = 'sum: x is i32, it must be f32' }
 fails 'segment_sum' {
-  shapes = { { 3 }, { 4, below = 2 } }, args = { 2 }, message = 'segment_sum: x is [3], group is [4]',
+  shapes = { { 3 }, { 4, below = 2 } }, args = { 2 },
+  message = 'segment_sum: x is [3], group is [4]',
 }
 fails 'segment_sum' {
   shapes = { { 3, 1 }, { 3, 1, below = 2 } }, args = { 2 },
@@ -106,7 +107,8 @@ function tests.test_nonfinite()
   values[1], values[50000], values[100003] = nan, inf, -inf
   lu.assertEquals(sppo.tensor(values):nonfinite(), 3)
   lu.assertEquals(sppo.tensor({ { 1, nan, 3 }, { inf, 5, nan } }):narrow(2, 0, 2):nonfinite(), 2)
-  lu.assertErrorMsgEquals('nonfinite: x is i32, it must be f32', function() return sppo.ints({ 1 }):nonfinite() end)
+  lu.assertErrorMsgEquals('nonfinite: x is i32, it must be f32',
+    function() return sppo.ints({ 1 }):nonfinite() end)
 end
 
 return tests

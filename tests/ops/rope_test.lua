@@ -11,7 +11,10 @@ local function f32(x) return tonumber(ffi.new('float', x)) end
 local function tree(sizes)
   local n = sizes.n
   local a, b, c = math.floor(n / 3), math.floor(n / 4), math.floor(n / 5)
-  return { { count = a }, { parent = 1, count = b }, { parent = 1, count = c }, { count = n - a - b - c } }
+  return {
+    { count = a }, { parent = 1, count = b }, { parent = 1, count = c },
+    { count = n - a - b - c },
+  }
 end
 
 local function positions(list)
@@ -43,8 +46,8 @@ local function call(t, at) return sppo.ops.rope(t[1], at, { theta = 10000 }) end
 
 case 'rope' {
   shapes = { { 'n', 'heads', 'D' } }, sizes = { n = 11, heads = 3, D = 16 }, call = call, at = tree,
-  vary = { n = { 0, 1, 67 }, heads = { 0, 1, 5 }, D = { 2, 6, 64, 70, 256 } }, output = { 'n', 'heads', 'D' },
-  large = { n = 300, heads = 9, D = 64 }, reference = rope,
+  vary = { n = { 0, 1, 67 }, heads = { 0, 1, 5 }, D = { 2, 6, 64, 70, 256 } },
+  output = { 'n', 'heads', 'D' }, large = { n = 300, heads = 9, D = 64 }, reference = rope,
 }
 
 local five = { { count = 5 } }
@@ -58,14 +61,20 @@ fails 'rope' {
   message = 'rope: x has last size 258, it must be even and in 2..256',
 }
 fails 'rope' {
-  shapes = { { 4, 2, 8 } }, at = five, call = call, message = 'rope: x has 4 rows, the segments have 5 tokens',
-}
-fails 'rope' { shapes = { { 5, 8 } }, at = five, call = call, message = 'rope: x is [5, 8], it must have 3 dimensions' }
-fails 'rope' {
-  shapes = { { 5, 2, 8, to = 'bf16' } }, at = five, call = call, message = 'rope: x is bf16, it must be f32',
+  shapes = { { 4, 2, 8 } }, at = five, call = call,
+  message = 'rope: x has 4 rows, the segments have 5 tokens',
 }
 fails 'rope' {
-  shapes = { { 5, 2, 8 } }, at = five, call = function(t, at) return sppo.ops.rope(t[1], at, { theta = 0 }) end,
+  shapes = { { 5, 8 } }, at = five, call = call,
+  message = 'rope: x is [5, 8], it must have 3 dimensions',
+}
+fails 'rope' {
+  shapes = { { 5, 2, 8, to = 'bf16' } }, at = five, call = call,
+  message = 'rope: x is bf16, it must be f32',
+}
+fails 'rope' {
+  shapes = { { 5, 2, 8 } }, at = five,
+  call = function(t, at) return sppo.ops.rope(t[1], at, { theta = 0 }) end,
   message = 'rope: theta must be positive, got 0',
 }
 

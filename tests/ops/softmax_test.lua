@@ -26,7 +26,10 @@ for op, reference in pairs { softmax = softmax, log_softmax = log_softmax } do
     shapes = { { 'R', 'D', low = -4, high = 4 } }, sizes = { R = 5, D = 37 }, output = { 'R', 'D' },
     large = { R = 130, D = 501 }, reference = reference,
   }
-  case(op) { shapes = { { 2, 'R', 'D', low = -60, high = 60 } }, sizes = { R = 3, D = 16 }, reference = reference }
+  case(op) {
+    shapes = { { 2, 'R', 'D', low = -60, high = 60 } }, sizes = { R = 3, D = 16 },
+    reference = reference,
+  }
   case(op) { shapes = { { 'D' } }, sizes = { D = 9 }, reference = reference }
   fails(op) { shapes = { { 3, below = 5 } }, message = op .. ': x is i32, it must be f32' }
 end

@@ -5,8 +5,8 @@ local sppo = require 'sppo'
 
 local case, fails, tests = require('support.optable').new()
 
---- values of a [A, B, C] list with its axes in another order; `of(a, b, c)` gives the new place, and
---- nothing for a value that is not there.
+--- values of a [A, B, C] list with its axes in another order; `of(a, b, c)` gives the new place,
+--- and nothing for a value that is not there.
 local function placed(inputs, sizes, of)
   local x, y, i = inputs[1], {}, 0
   for a = 0, sizes.A - 1 do
@@ -27,16 +27,18 @@ local odd = { A = 2, B = 5, C = 7 }
 case 'view' {
   shapes = axes, sizes = odd, vary = { B = { 0, 1, 3 } }, views = false,
   reference = function(inputs) return inputs[1] end,
-  call = function(t) return t[1]:view(t[1]:size(2), t[1]:size(1), 1, t[1]:size(3)) end, tolerance = 0,
-  output = { 'B', 'A', 1, 'C' },
+  call = function(t) return t[1]:view(t[1]:size(2), t[1]:size(1), 1, t[1]:size(3)) end,
+  tolerance = 0, output = { 'B', 'A', 1, 'C' },
 }
 case 'view' {
-  shapes = { { 'A', 6 } }, sizes = { A = 4 }, call = function(t) return t[1]:view(-1) end, views = false,
-  reference = function(inputs) return inputs[1] end, tolerance = 0,
+  shapes = { { 'A', 6 } }, sizes = { A = 4 }, views = false, tolerance = 0,
+  call = function(t) return t[1]:view(-1) end,
+  reference = function(inputs) return inputs[1] end,
 }
 case 'narrow' {
   shapes = axes, sizes = odd, vary = { A = { 2, 3 }, B = { 3, 9 }, C = { 0, 1 } }, tolerance = 0,
-  call = function(t) return t[1]:narrow(2, 1, 2) end, output = { 'A', 2, 'C' }, large = { A = 70, B = 9, C = 301 },
+  call = function(t) return t[1]:narrow(2, 1, 2) end, output = { 'A', 2, 'C' },
+  large = { A = 70, B = 9, C = 301 },
   reference = function(inputs, s)
     return placed(inputs, s, function(a, b, c)
       if b == 1 or b == 2 then return (a * 2 + b - 1) * s.C + c end
@@ -68,7 +70,8 @@ case 'contiguous' {
 }
 -- Views of views, and two views of one tensor: their gradients meet.
 case 'view' {
-  shapes = axes, sizes = { A = 3, B = 4, C = 2 }, tolerance = 0, vary = { A = { 3, 5 }, B = { 4, 6 } },
+  shapes = axes, sizes = { A = 3, B = 4, C = 2 }, tolerance = 0,
+  vary = { A = { 3, 5 }, B = { 4, 6 } },
   call = function(t)
     return t[1]:narrow(1, 1, 2):transpose(1, 2):narrow(1, 1, 3), t[1]:narrow(1, 0, 2)
   end,
@@ -94,24 +97,36 @@ local function method(name, ...)
   return function(t) return t[1][name](t[1], unpack(arguments)) end
 end
 
-fails 'view' { shapes = { { 2, 3 } }, call = method('view', 4, 2), message = 'view: [2, 3] does not fit into [4, 2]' }
-fails 'view' { shapes = { { 2, 3 } }, call = method('view', 4, -1), message = 'view: [2, 3] does not fit into [4, -1]' }
-fails 'view' { shapes = { { 2, 3 } }, call = method('view', -1, -1), message = 'view: more than one size is -1' }
 fails 'view' {
-  shapes = { { 2, 3 } }, call = method('view', -2, -3), message = 'view: [2, 3] does not fit into [-2, -3]',
+  shapes = { { 2, 3 } }, call = method('view', 4, 2),
+  message = 'view: [2, 3] does not fit into [4, 2]',
+}
+fails 'view' {
+  shapes = { { 2, 3 } }, call = method('view', 4, -1),
+  message = 'view: [2, 3] does not fit into [4, -1]',
+}
+fails 'view' {
+  shapes = { { 2, 3 } }, call = method('view', -1, -1), message = 'view: more than one size is -1',
+}
+fails 'view' {
+  shapes = { { 2, 3 } }, call = method('view', -2, -3),
+  message = 'view: [2, 3] does not fit into [-2, -3]',
 }
 fails 'view' {
   shapes = { { 2, 3 } }, call = function(t) return t[1]:transpose(1, 2):view(6) end,
   message = 'view: x has gaps (shape [3, 2]); make it contiguous first',
 }
 fails 'view' {
-  shapes = { { 2, 3, pack = 'f32' } }, call = method('view', 6), message = 'view: x is in panels, it must be in rows',
+  shapes = { { 2, 3, pack = 'f32' } }, call = method('view', 6),
+  message = 'view: x is in panels, it must be in rows',
 }
 fails 'narrow' {
-  shapes = { { 2, 3 } }, call = method('narrow', 2, 1, 3), message = 'narrow: 1..4 of axis 1, which has 3',
+  shapes = { { 2, 3 } }, call = method('narrow', 2, 1, 3),
+  message = 'narrow: 1..4 of axis 1, which has 3',
 }
 fails 'narrow' {
-  shapes = { { 2, 3 } }, call = method('narrow', 2, -1, 1), message = 'narrow: -1..0 of axis 1, which has 3',
+  shapes = { { 2, 3 } }, call = method('narrow', 2, -1, 1),
+  message = 'narrow: -1..0 of axis 1, which has 3',
 }
 
 return tests

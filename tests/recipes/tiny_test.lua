@@ -1,4 +1,5 @@
---- recipes/tiny.lua from end to end: it learns, in seconds, and the same bytes come out of every run.
+--- recipes/tiny.lua from end to end: it learns, in seconds, and the same bytes come out of every
+--- run.
 
 local compare = require 'support.compare'
 local engine = require 'sppo.ffi'
@@ -28,15 +29,20 @@ local function same(got, want, what)
     lu.assertNotNil(got[name], ('%s: %s is missing'):format(what, name))
     lu.assertTrue(got[name] == bytes, ('%s: %s differs'):format(what, name))
   end
-  for name in pairs(got) do lu.assertNotNil(want[name], ('%s: %s is left over'):format(what, name)) end
+  for name in pairs(got) do
+    lu.assertNotNil(want[name], ('%s: %s is left over'):format(what, name))
+  end
 end
 
 --- What a run holds: nothing is compared that is not there.
 local function assert_whole(bytes, rounds)
   for round = 1, rounds do
-    for _, name in ipairs { 'answers.msgpack', 'preference.msgpack', 'rows.msgpack', 'evaluation.msgpack',
-      'weights/model.safetensors', 'weights/config.json', 'weights/COMPLETE' } do
-      lu.assertNotNil(bytes[('round-%d/%s'):format(round, name)], ('round %d: %s'):format(round, name))
+    for _, name in ipairs {
+      'answers.msgpack', 'preference.msgpack', 'rows.msgpack', 'evaluation.msgpack',
+      'weights/model.safetensors', 'weights/config.json', 'weights/COMPLETE',
+    } do
+      lu.assertNotNil(bytes[('round-%d/%s'):format(round, name)],
+        ('round %d: %s'):format(round, name))
     end
   end
   lu.assertNotNil(bytes['round-0/evaluation.msgpack'])
@@ -49,7 +55,8 @@ function tests.test_learns()
     local cpu, clock = os.clock(), engine.C.sppo_clock()
     local bytes = run(folder .. '/run')
     lu.assertTrue(os.clock() - cpu < 5, ('%.1f s of processor time'):format(os.clock() - cpu))
-    lu.assertTrue(engine.C.sppo_clock() - clock < 60, ('%.1f s'):format(engine.C.sppo_clock() - clock))
+    lu.assertTrue(engine.C.sppo_clock() - clock < 60,
+      ('%.1f s'):format(engine.C.sppo_clock() - clock))
     assert_whole(bytes, 3)
     local pass, last, steps = {}, nil, 0
     for _, line in ipairs(shell.metrics(folder .. '/run')) do
@@ -86,7 +93,8 @@ function tests.test_the_same_bytes()
       same(run(folder .. '/threads-' .. threads), want, threads .. ' threads')
     end
     for _, batch in ipairs { '1', '64' } do
-      local got = run(folder .. '/batch-' .. batch, { ['sample.batch'] = batch, ['evaluate.batch'] = batch })
+      local got = run(folder .. '/batch-' .. batch,
+        { ['sample.batch'] = batch, ['evaluate.batch'] = batch })
       same(got, want, 'batch ' .. batch)
     end
     local other = run(folder .. '/seed', { seed = '2' })
@@ -116,15 +124,18 @@ function tests.test_finished_run()
   end)
 end
 
---- SIGTERM while sampling, or in the middle of training: exit code 75, and the same command goes on to
---- the same bytes.
+--- SIGTERM while sampling, or in the middle of training: exit code 75, and the same command goes
+--- on to the same bytes.
 function tests.test_stopped()
   shell.in_folder(function(folder)
     local want = run(folder .. '/whole', { rounds = '6' })
-    for _, moment in ipairs { 'round-2/answers.msgpack', 'round-2/rows.msgpack', 'round-2/checkpoint/COMPLETE' } do
+    for _, moment in ipairs {
+      'round-2/answers.msgpack', 'round-2/rows.msgpack', 'round-2/checkpoint/COMPLETE',
+    } do
       local out = folder .. '/' .. moment:gsub('%W', '-')
       local command = shell.program { 'run', recipe(), 'out=' .. out, 'rounds=6', '-q' }
-      local code, _, err = shell.run(('%s & until [ -e "%s/%s" ]; do kill -0 $! || exit 99; sleep 0.003; done; ' ..
+      local code, _, err = shell.run((
+        '%s & until [ -e "%s/%s" ]; do kill -0 $! || exit 99; sleep 0.003; done; ' ..
         'kill -TERM $!; wait $!'):format(command, out, moment))
       lu.assertEquals({ code, err }, { 75, 'sppo: stopped; the same command goes on from here\n' })
       lu.assertFalse(files.exists(out .. '/round-6/weights/COMPLETE'))
@@ -141,17 +152,20 @@ function tests.test_bf16()
     local bytes = run(out, { rounds = '2', ['policy.dtype'] = 'bf16' })
     assert_whole(bytes, 2)
     local whole = run(folder .. '/f32', { rounds = '2' })
-    lu.assertTrue(#bytes['round-2/weights/model.safetensors'] < 0.6 * #whole['round-2/weights/model.safetensors'])
+    lu.assertTrue(#bytes['round-2/weights/model.safetensors']
+      < 0.6 * #whole['round-2/weights/model.safetensors'])
     lu.assertFalse(bytes['round-1/answers.msgpack'] == whole['round-1/answers.msgpack'])
     -- Round 2's answers, rescored as training opens its weights.
-    local model = assert(model_of.open(out .. '/round-1/weights', { dtype = 'f32', values = 'bf16' }))
+    local model = assert(
+      model_of.open(out .. '/round-1/weights', { dtype = 'f32', values = 'bf16' }))
     for i, record in ipairs(assert(files.read_records(out .. '/round-2/answers.msgpack'))) do
       local recorded = {}
       for _, a in ipairs(record.answers) do
         for _, x in ipairs(a.logprobs) do recorded[#recorded + 1] = x end
       end
       scope.run(function()
-        local each = score.token_logprobs(model.net, { { prompt = record.prompt, answers = record.answers } })
+        local each = score.token_logprobs(model.net,
+          { { prompt = record.prompt, answers = record.answers } })
         compare.same_bits(each:tolist(), recorded, ('prompt %d'):format(i))
       end)
     end
@@ -161,7 +175,8 @@ function tests.test_bf16()
   end)
 end
 
---- Every selector, loss and optimizer through the whole pipe, with recompute and small micro-batches.
+--- Every selector, loss and optimizer through the whole pipe, with recompute and small
+--- micro-batches.
 function tests.test_other_ways()
   shell.in_folder(function(folder)
     local function tail(overrides)
@@ -174,7 +189,9 @@ function tests.test_other_ways()
     local plain = tail { select = 'all' }
     lu.assertEquals(plain.step, 8)
     -- Recompute and the size of micro-batches change the order of sums at most.
-    local other = tail { select = 'all', ['train.recompute'] = 'true', ['train.micro_tokens'] = '4096' }
+    local other = tail {
+      select = 'all', ['train.recompute'] = 'true', ['train.micro_tokens'] = '4096',
+    }
     lu.assertAlmostEquals(other.loss, plain.loss, 1e-3 * math.abs(plain.loss))
     for _, name in ipairs { 'sppo_single', 'sppo_hard', 'dpo', 'ipo', 'hinge' } do
       local line = tail { ['train.loss'] = name, ['train.optimizer'] = 'adamw' }
@@ -184,14 +201,17 @@ function tests.test_other_ways()
   end)
 end
 
---- A loss that is not finite stops before a weight is touched: exit code 5, the reason, no new weights.
+--- A loss that is not finite stops before a weight is touched: exit code 5, the reason, no new
+--- weights.
 function tests.test_nonfinite()
   shell.in_folder(function(folder)
     files.write(folder .. '/r.lua', ([[
       local t = dofile('%s')
       t.train.loss = function(b) return require('sppo.ops').sum(b.logprob) * (0 / 0) end
       return t]]):format(recipe()))
-    local code, out, err = shell.sppo { 'run', folder .. '/r.lua', 'out=' .. folder .. '/run', '-q' }
+    local code, out, err = shell.sppo {
+      'run', folder .. '/r.lua', 'out=' .. folder .. '/run', '-q',
+    }
     lu.assertEquals({ code, out }, { 5, '' })
     lu.assertStrContains(err, 'train: the loss is ')
     lu.assertStrContains(err, 'at step 1; no weight was changed')
@@ -202,7 +222,9 @@ end
 --- The repository's recipes are in the binary: they run from any folder.
 function tests.test_from_anywhere()
   shell.in_folder(function(folder)
-    local function run_there(...) return shell.run(('cd %s && %s'):format(folder, shell.program { 'run', ... })) end
+    local function run_there(...)
+      return shell.run(('cd %s && %s'):format(folder, shell.program { 'run', ... }))
+    end
     local code, _, err = run_there('recipes/tiny.lua', 'rounds=1')
     lu.assertEquals(code, 0, err)
     lu.assertTrue(files.complete(folder .. '/runs/tiny/round-1/weights'))

@@ -19,8 +19,8 @@ function M.same_bits(got, want, what)
   lu.assertEquals(#got, #want, what .. ': count')
   for i = 1, #want do
     if M.bits(got[i]) ~= M.bits(want[i]) then
-      lu.fail(('%s: [%d] is %.9g (%08x), expected %.9g (%08x)'):format(what, i, got[i], M.bits(got[i]), want[i],
-        M.bits(want[i])))
+      lu.fail(('%s: [%d] is %.9g (%08x), expected %.9g (%08x)'):format(
+        what, i, got[i], M.bits(got[i]), want[i], M.bits(want[i])))
     end
   end
 end
@@ -32,7 +32,8 @@ function M.close(got, want, tolerance, what, floor)
     local limit = tolerance * math.max(math.abs(want[i]), floor or 0)
     local difference = math.abs(got[i] - want[i])
     if difference > limit or difference ~= difference then
-      lu.fail(('%s: [%d] is %.9g, expected %.9g within %.3g'):format(what, i, got[i], want[i], limit))
+      lu.fail(('%s: [%d] is %.9g, expected %.9g within %.3g'):format(
+        what, i, got[i], want[i], limit))
     end
   end
 end

@@ -14,12 +14,12 @@
 ---   low, high         range of the values, -1..1 if absent;  fixed = true: no gradient
 --- `at` is a list of segments or function(sizes) -> list; the op gets it after its tensors. `call`
 --- replaces the call: function(inputs, at) -> tensors. The reference gets flat lists of numbers
---- (exactly what the engine's tensors hold) and returns one flat list for each output; gradients are
---- checked against central differences of it, in double precision.
+--- (exactly what the engine's tensors hold) and returns one flat list for each output; gradients
+--- are checked against central differences of it, in double precision.
 ---
---- Checks: `reference` (values and gradients, on each instruction set), `sizes` (each named axis 0, 1
---- and odd; `vary` names other sizes), `views` (inputs with gaps: the same bits; not if `views` is
---- false), `threads` (1, 2 and 3, at the sizes `large`: the same bits).
+--- Checks: `reference` (values and gradients, on each instruction set), `sizes` (each named axis 0,
+--- 1 and odd; `vary` names other sizes), `views` (inputs with gaps: the same bits; not if `views`
+--- is false), `threads` (1, 2 and 3, at the sizes `large`: the same bits).
 
 local compare = require 'support.compare'
 local lu = require 'luaunit'
@@ -244,7 +244,8 @@ local function check_reference(c, sizes)
   local want = reference_outputs(c, got.values, sizes)
   lu.assertEquals(#got.outputs, #want, what .. ': outputs')
   for i, list in ipairs(want) do
-    compare.close(got.outputs[i], list, c.tolerance or 2e-6, ('%s: output %d'):format(what, i), largest(list))
+    compare.close(got.outputs[i], list, c.tolerance or 2e-6,
+      ('%s: output %d'):format(what, i), largest(list))
     if c.output then lu.assertEquals(got.shapes[i], resolve(c.output, sizes), what .. ': shape') end
   end
   if c.gradient == false then
@@ -257,8 +258,8 @@ local function check_reference(c, sizes)
       local sampled = {}
       lu.assertTable(got.gradients[i], ('%s: no gradient of input %d'):format(what, i))
       for k, place in ipairs(at) do sampled[k] = got.gradients[i][place] end
-      compare.close(sampled, slopes, c.gradient_tolerance or 1e-5, ('%s: gradient of input %d'):format(what, i),
-        largest(slopes))
+      compare.close(sampled, slopes, c.gradient_tolerance or 1e-5,
+        ('%s: gradient of input %d'):format(what, i), largest(slopes))
     end
   end
 end
@@ -284,7 +285,9 @@ local function same_run(got, want, what)
     compare.same_bits(got.outputs[i], list, ('%s: output %d'):format(what, i))
   end
   for i, list in pairs(want.gradients) do
-    if list then compare.same_bits(got.gradients[i], list, ('%s: gradient of input %d'):format(what, i)) end
+    if list then
+      compare.same_bits(got.gradients[i], list, ('%s: gradient of input %d'):format(what, i))
+    end
   end
 end
 

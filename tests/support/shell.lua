@@ -37,7 +37,8 @@ local function quoted(text) return '\'' .. text:gsub('\'', '\'\\\'\'') .. '\'' e
 ---@return integer code, string stdout, string stderr
 function M.run(command)
   local out, err = os.tmpname(), os.tmpname()
-  local pipe = io.popen(('{ %s ; } >%s 2>%s </dev/null; echo $?'):format(command, quoted(out), quoted(err)))
+  local pipe = io.popen(
+    ('{ %s ; } >%s 2>%s </dev/null; echo $?'):format(command, quoted(out), quoted(err)))
   local code = tonumber(pipe:read('*a'):match('(%d+)%s*$'))
   pipe:close()
   local stdout, stderr = M.read(out), M.read(err)
@@ -66,7 +67,8 @@ function M.run_bytes(path)
     for _, name in ipairs(files.list(path .. folder)) do
       local file = folder .. '/' .. name
       if files.is_folder(path .. file) then take(file, prefix .. name .. '/')
-      elseif name:match('%.msgpack$') or name == 'metrics.jsonl' or prefix:find('weights/', 1, true) then
+      elseif name:match('%.msgpack$') or name == 'metrics.jsonl'
+        or prefix:find('weights/', 1, true) then
         result[prefix .. name] = M.read(path .. file)
       end
     end
@@ -78,7 +80,9 @@ end
 --- Lines of metrics.jsonl as tables.
 function M.metrics(path)
   local list = {}
-  for line in M.read(path .. '/metrics.jsonl'):gmatch('[^\n]+') do list[#list + 1] = assert(json.decode(line)) end
+  for line in M.read(path .. '/metrics.jsonl'):gmatch('[^\n]+') do
+    list[#list + 1] = assert(json.decode(line))
+  end
   return list
 end
 
