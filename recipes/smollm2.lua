@@ -56,7 +56,7 @@ return {
   preference = rules.preference { confidence = 0.95 },
   select = 'best_and_worst',
   train = {
-    loss = 'sppo', eta = 1000, optimizer = 'rmsprop', schedule = 'linear', batch = 16,
+    loss = 'sppo', eta = 1000, optimizer = 'rmsprop', schedule = 'linear', batch = 8,
     lr = { 2e-6, 1.5e-6, 1e-6 },
   },
   evaluate = { k = 3 },
