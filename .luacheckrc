@@ -1,5 +1,5 @@
 std = 'luajit'
 cache = false
 color = false
-max_line_length = 120
+max_line_length = 100
 exclude_files = { 'build*', 'runs' }

@@ -1,8 +1,8 @@
 --- Llama-family decoder: Llama 2, SmolLM2, and their kin.
 ---
---- One file, one architecture. Field names are the checkpoint's tensor names, so loading weights is a
---- walk over this tree; there is no name table. A batch is flat: `n` tokens, and `at` says where each
---- belongs (sppo.segments).
+--- One file, one architecture. Field names are the checkpoint's tensor names, so loading weights is
+--- a walk over this tree; there is no name table. A batch is flat: `n` tokens, and `at` says where
+--- each belongs (sppo.segments).
 
 local nn = require 'sppo.nn'
 local ops = require 'sppo.ops'

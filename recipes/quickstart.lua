@@ -1,5 +1,5 @@
---- SmolLM2-135M learns to follow verifiable instructions in three rounds of self-play, in minutes on
---- two cores. The instructions pull both ways (short and long answers), so no one habit wins.
+--- SmolLM2-135M learns to follow verifiable instructions in three rounds of self-play, in minutes
+--- on two cores. The instructions pull both ways (short and long answers), so no one habit wins.
 ---
 ---     tools/quickstart                        sets everything up and runs this
 ---     sppo run recipes/quickstart.lua seed=2 out=runs/quickstart-2
@@ -12,24 +12,29 @@ local function list(text)
   return words
 end
 
--- Three sets that share no topic: to train on, to choose values by (evaluate.on = 'validation'), and to
--- report on.
-local train_topics = list [[bread, bicycles, the moon, honey bees, chess, volcanoes, coffee, trains, rivers,
-  the violin, owls, glass, the desert, libraries, soap, winter, maps, salt, bridges, dreams, tea, whales,
-  clocks, kites, forests, cheese, the sun, football, paper, islands, robots, gardens, thunder, mirrors,
-  potatoes, elephants, photography, silk, castles, swimming, the piano, lighthouses, rice, wolves, candles,
-  the internet, snow, markets, spiders, painting, hot air balloons, apples, deserts of ice, sailing,
-  the heart, ants, museums, wind, poetry, tigers]]
-local validation_topics = list [[camels, windmills, pasta, comets, the guitar, hedgehogs, waterfalls, ink,
-  tunnels, pottery, cats, autumn, submarines, garlic, mountains, dancing, the brain, feathers, rope, frogs]]
-local held_out_topics = list [[chocolate, penguins, the ocean, telescopes, running, butterflies, earthquakes,
-  pianos of the past, tomatoes, horses, rainbows, cities at night, wool, dinosaurs, the stars, cooking,
-  parrots, steel, letters, camping, gold, turtles, fog, theater, oranges, bats, stairs, jazz, lakes, dogs]]
+-- Three sets that share no topic: to train on, to choose values by (evaluate.on = 'validation'),
+-- and to report on.
+local train_topics = list [[
+  bread, bicycles, the moon, honey bees, chess, volcanoes, coffee, trains, rivers, the violin,
+  owls, glass, the desert, libraries, soap, winter, maps, salt, bridges, dreams, tea, whales,
+  clocks, kites, forests, cheese, the sun, football, paper, islands, robots, gardens, thunder,
+  mirrors, potatoes, elephants, photography, silk, castles, swimming, the piano, lighthouses,
+  rice, wolves, candles, the internet, snow, markets, spiders, painting, hot air balloons, apples,
+  deserts of ice, sailing, the heart, ants, museums, wind, poetry, tigers]]
+local validation_topics = list [[
+  camels, windmills, pasta, comets, the guitar, hedgehogs, waterfalls, ink, tunnels, pottery,
+  cats, autumn, submarines, garlic, mountains, dancing, the brain, feathers, rope, frogs]]
+local held_out_topics = list [[
+  chocolate, penguins, the ocean, telescopes, running, butterflies, earthquakes, harbors,
+  tomatoes, horses, rainbows, cities at night, wool, dinosaurs, the stars, cooking, parrots,
+  steel, letters, camping, gold, turtles, fog, theater, oranges, bats, stairs, jazz, lakes, dogs]]
 
 local questions = {
-  'Tell me about %s.', 'Why do people like %s?', 'Describe %s to a child.', 'What is special about %s?',
-  'Give me a fact about %s.', 'Write a few words on %s.', 'How would you explain %s?',
+  'Tell me about %s.', 'Why do people like %s?', 'Describe %s to a child.',
+  'What is special about %s?', 'Give me a fact about %s.', 'Write a few words on %s.',
+  'How would you explain %s?',
 }
+
 --- n prompts over some topics, as many of each kind, from combination `first` on.
 local function prompts(topics, n, first)
   local out = {}
@@ -37,7 +42,8 @@ local function prompts(topics, n, first)
     local rule, turn = rules.mixed(i), math.floor(i / 6)
     local topic = topics[1 + (i * 7 + turn) % #topics]
     local question = questions[1 + (i + turn) % #questions]
-    out[#out + 1] = { text = question:format(topic) .. ' ' .. rule.text, kind = rule.kind, rule = rule }
+    local text = question:format(topic) .. ' ' .. rule.text
+    out[#out + 1] = { text = text, kind = rule.kind, rule = rule }
   end
   return out
 end

@@ -1,5 +1,5 @@
---- A two-layer random model learns to prefer even tokens: the whole of sppo in a few seconds, without
---- a download. The recipe that the tests run, kill, and run again.
+--- A two-layer random model learns to prefer even tokens: the whole of sppo in a few seconds,
+--- without a download. The recipe that the tests run, kill, and run again.
 ---
 ---     sppo run recipes/tiny.lua
 

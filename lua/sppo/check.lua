@@ -31,7 +31,8 @@ function M.suggest(word, known)
   for _, candidate in ipairs(known) do
     local d = distance(word:lower(), candidate:lower())
     -- Of two that are as near, the one that begins alike.
-    if best and d == best_distance and candidate:sub(1, 1) == word:sub(1, 1) and best:sub(1, 1) ~= word:sub(1, 1) then
+    if best and d == best_distance and candidate:sub(1, 1) == word:sub(1, 1) and
+      best:sub(1, 1) ~= word:sub(1, 1) then
       best = candidate
     end
     if not best or d < best_distance then best, best_distance = candidate, d end

@@ -40,7 +40,8 @@ function M.win_rates(p, prompts, new, old)
     local texts, details, n = {}, {}, #new[i].answers
     for _, list in ipairs { new[i].answers, old[i].answers } do
       for _, a in ipairs(list) do
-        texts[#texts + 1], details[#details + 1] = a.text, { stopped = a.stopped, tokens = #a.tokens }
+        texts[#texts + 1] = a.text
+        details[#details + 1] = { stopped = a.stopped, tokens = #a.tokens }
       end
     end
     local matrix, sum = preference.matrix(p, prompt, texts, details), 0

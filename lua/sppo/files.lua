@@ -1,5 +1,5 @@
---- Files: the engine's readers and writers as Lua objects. What opens outside data returns nil, err;
---- a failed write raises.
+--- Files: the engine's readers and writers as Lua objects. What opens outside data returns nil,
+--- err; a failed write raises.
 
 local engine = require 'sppo.ffi'
 local json = require 'sppo.json'
@@ -271,7 +271,8 @@ function M.safetensors_writer(path, list, notes)
   local w, written = box[0], 0
   for _, entry in ipairs(list) do
     for i, size in ipairs(entry.shape) do dims[i - 1] = size end
-    try(C.sppo_safetensors_writer_add(w, entry.name, tensor.dtypes[entry.dtype], #entry.shape, dims))
+    local dtype = tensor.dtypes[entry.dtype]
+    try(C.sppo_safetensors_writer_add(w, entry.name, dtype, #entry.shape, dims))
   end
   for key, value in pairs(notes or {}) do try(C.sppo_safetensors_writer_note(w, key, value)) end
   try(C.sppo_safetensors_writer_begin(w))

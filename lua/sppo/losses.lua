@@ -1,6 +1,6 @@
---- Losses as compositions of log-probs. A loss gets the answers of some prompts and gives a one-value
---- tensor: the sum over these prompts, divided by the prompts of the whole optimizer step, so that
---- micro-batches add up.
+--- Losses as compositions of log-probs. A loss gets the answers of some prompts and gives a
+--- one-value tensor: the sum over these prompts, divided by the prompts of the whole optimizer
+--- step, so that micro-batches add up.
 ---
 --- With D = log pi(y) - log pi_t(y), summed over the answer's tokens, p = P(y beats pi_t), and
 --- (w, l) the chosen and the rejected answer; beta = 1 / eta.

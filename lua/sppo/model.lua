@@ -1,5 +1,5 @@
---- Opening a model: its architecture, weights, tokenizer and chat template, from a folder as Hugging
---- Face ships it or from a GGUF file; and writing one.
+--- Opening a model: its architecture, weights, tokenizer and chat template, from a folder as
+--- Hugging Face ships it or from a GGUF file; and writing one.
 
 local check = require 'sppo.check'
 local engine = require 'sppo.ffi'
@@ -35,16 +35,19 @@ function M.find(name)
       if files.exists(path .. '/model.gguf') then return path .. '/model.gguf' end
     end
   end
-  local text = ('%s: no model there: neither a GGUF file nor a folder with config.json or model.gguf'):format(name)
-  if name:find('smollm2', 1, true) then text = text .. ' (fetch it with tools/fetch-model smollm2)' end
+  local text = name ..
+    ': no model there: neither a GGUF file nor a folder with config.json or model.gguf'
+  if name:find('smollm2', 1, true) then
+    text = text .. ' (fetch it with tools/fetch-model smollm2)'
+  end
   engine.kind('io', text)
   return nil, text
 end
 
 --- Sizes that must be there, and the most of each that is read.
 local required = {
-  { 'vocab_size', 2^24 }, { 'hidden_size', 2^20 }, { 'intermediate_size', 2^24 }, { 'num_hidden_layers', 4096 },
-  { 'num_attention_heads', 4096 },
+  { 'vocab_size', 2^24 }, { 'hidden_size', 2^20 }, { 'intermediate_size', 2^24 },
+  { 'num_hidden_layers', 4096 }, { 'num_attention_heads', 4096 },
 }
 
 --- Checks a config before anything is allocated from its numbers; a copy with what may be left out.
@@ -69,7 +72,8 @@ local function check_config(given, path)
     if text then return bad('%s', text) end
   end
   local heads, kv = config.num_attention_heads, config.num_key_value_heads
-  config.head_dim = type(config.head_dim) == 'number' and config.head_dim or config.hidden_size / heads
+  config.head_dim = type(config.head_dim) == 'number' and config.head_dim or
+    config.hidden_size / heads
   local text = check.number_text('head_dim', config.head_dim, 'integer', 2, 256)
     or check.number_text('num_key_value_heads', kv, 'integer', 1, heads)
   if text then return bad('%s', text) end
@@ -82,7 +86,8 @@ local function check_config(given, path)
   config.max_position_embeddings = config.max_position_embeddings or 2048
   text = check.number_text('rope_theta', config.rope_theta, 'number', 1, 1e12)
     or check.number_text('rms_norm_eps', config.rms_norm_eps, 'number', 1e-12, 1)
-    or check.number_text('max_position_embeddings', config.max_position_embeddings, 'integer', 1, 2^30)
+    or check.number_text('max_position_embeddings', config.max_position_embeddings, 'integer', 1,
+      2^30)
   if text then return bad('%s', text) end
   local scaling = config.rope_scaling
   if type(scaling) == 'table' and next(scaling) then
@@ -108,9 +113,10 @@ end
 local function check_memory(model, path, dtype)
   local bytes, total = parameter_bytes(model, dtype), host.total_memory()
   if bytes > total * 0.9 then
-    engine.raise('memory', ('%s: its weights take %.1f GiB in %s, this machine has %.1f GiB; %s'):format(path,
-      bytes / 2^30, dtype, total / 2^30, dtype == 'f32' and 'set policy.dtype = \'bf16\'' or
-      'a smaller model or more memory is needed'))
+    local way_out = dtype == 'f32' and 'set policy.dtype = \'bf16\''
+      or 'a smaller model or more memory is needed'
+    engine.raise('memory', ('%s: its weights take %.1f GiB in %s, this machine has ' ..
+      '%.1f GiB; %s'):format(path, bytes / 2^30, dtype, total / 2^30, way_out))
   end
 end
 
@@ -136,7 +142,7 @@ end
 
 --- Opens a model; nil, err if the files are missing or wrong.
 ---@param name string                    path, or name under home()/models
----@param options? { dtype: string, values: string, tokenizer_only: boolean }  values: as nn.fill has it
+---@param options? { dtype: string, values: string, tokenizer_only: boolean }  values: of nn.fill
 ---@return sppo.Model?
 function M.open(name, options)
   options = check.options('model.open', options, { 'dtype', 'values', 'tokenizer_only' })
@@ -154,7 +160,8 @@ function M.open(name, options)
   if source.gguf then model.tokenizer, err = tokenizer.from_gguf(source.gguf)
   else model.tokenizer, err = tokenizer.from_folder(path) end
   -- A model without a tokenizer can be trained on token ids (recipes/tiny.lua).
-  if not model.tokenizer and (source.gguf or files.exists(path .. '/tokenizer.json')) then return nil, err end
+  local should_have = source.gguf or files.exists(path .. '/tokenizer.json')
+  if not model.tokenizer and should_have then return nil, err end
   model.template = model.tokenizer and model.tokenizer.chat_template
   if options.tokenizer_only then return model end
 
@@ -196,8 +203,9 @@ function M.release(model)
 end
 
 local kept = {
-  'model_type', 'architectures', 'vocab_size', 'hidden_size', 'intermediate_size', 'num_hidden_layers',
-  'num_attention_heads', 'num_key_value_heads', 'head_dim', 'rms_norm_eps', 'rope_theta',
+  'model_type', 'architectures', 'vocab_size', 'hidden_size', 'intermediate_size',
+  'num_hidden_layers', 'num_attention_heads', 'num_key_value_heads', 'head_dim', 'rms_norm_eps',
+  'rope_theta',
   'max_position_embeddings', 'tie_word_embeddings', 'bos_token_id', 'eos_token_id',
 }
 

@@ -29,7 +29,8 @@ function makers.adamw(o)
   local beta1, beta2, eps = o.beta1 or 0.9, o.beta2 or 0.999, o.eps or 1e-8
   local decay = o.weight_decay or 0.01
   return { states = { 'm', 'v' }, step = function(p, grad, state, lr, scale, number)
-    try(C.sppo_adamw_step(p.h, grad, state.m.h, state.v.h, lr, beta1, beta2, eps, decay, scale, number))
+    try(C.sppo_adamw_step(p.h, grad, state.m.h, state.v.h, lr, beta1, beta2, eps, decay, scale,
+      number))
   end }
 end
 
@@ -48,7 +49,9 @@ M.names = { 'rmsprop', 'adamw', 'sgd' }
 ---@param options? table
 ---@return sppo.Optimizer
 function M.new(name, options)
-  if not makers[name] then engine.raise('argument', check.unknown('optimizer', name, M.names), 2) end
+  if not makers[name] then
+    engine.raise('argument', check.unknown('optimizer', name, M.names), 2)
+  end
   return makers[name](options or {})
 end
 
@@ -94,7 +97,8 @@ end
 function M.step(optimizer, parameters, state, lr, number, clip)
   local norm = M.global_norm(parameters)
   if norm ~= norm or norm == math.huge then
-    engine.raise('nonfinite', ('train: the gradient\'s norm is %s at step %d; no weight was changed'):format(
+    engine.raise('nonfinite', ('train: the gradient\'s norm is %s at step %d; ' ..
+      'no weight was changed'):format(
       norm ~= norm and 'NaN' or 'infinite', number))
   end
   local scale = clip > 0 and math.min(1, clip / (norm + 1e-6)) or 1 -- as clip_grad_norm_ does

@@ -33,8 +33,8 @@ local ARENA = 0
 ---@field on_step? fun(rows: integer)
 
 local known = {
-  'k', 'max_new_tokens', 'stop_ids', 'temperature', 'top_p', 'top_k', 'min_p', 'seed', 'round', 'batch',
-  'on_token', 'on_step',
+  'k', 'max_new_tokens', 'stop_ids', 'temperature', 'top_p', 'top_k', 'min_p', 'seed', 'round',
+  'batch', 'on_token', 'on_step',
 }
 
 ---@class sppo.sample.Prompt
@@ -51,8 +51,9 @@ local function check_prompts(prompts, options, config)
   for i, p in ipairs(prompts) do
     if #p.tokens == 0 then engine.raise('argument', ('sample: prompt %d is empty'):format(i), 3) end
     if #p.tokens + options.max_new_tokens > config.max_position_embeddings then
-      engine.raise('argument', ('sample: prompt %d has %d tokens; with max_new_tokens = %d that is more than ' ..
-        'the context of %d'):format(i, #p.tokens, options.max_new_tokens, config.max_position_embeddings), 3)
+      engine.raise('argument', ('sample: prompt %d has %d tokens; with max_new_tokens = %d that ' ..
+        'is more than the context of %d'):format(i, #p.tokens, options.max_new_tokens,
+        config.max_position_embeddings), 3)
     end
     longest = math.max(longest, #p.tokens)
   end
@@ -92,14 +93,17 @@ function Sampler:draw(hidden, rows)
   end
 end
 
---- Takes as many of the next prompts as fit, computes them, and draws the first token of each answer.
+--- Takes as many of the next prompts as fit, computes them, and draws the first token of each
+--- answer.
 function Sampler:prefill()
   local batch, tokens, last = {}, {}, {}
   while self.next_prompt <= #self.prompts do
     local p = self.prompts[self.next_prompt]
-    if #batch > 0 and (#tokens + #p.tokens > PREFILL or (#batch + 1) * self.k > self.capacity) then break end
+    local too_many = #tokens + #p.tokens > PREFILL or (#batch + 1) * self.k > self.capacity
+    if #batch > 0 and too_many then break end
     -- Leaves room for at least one answer, so that the batch always goes on.
-    if self.kv:pages_free() < self.answer_pages + math.ceil(#p.tokens / segments.PAGE) then break end
+    local pages = math.ceil(#p.tokens / segments.PAGE)
+    if self.kv:pages_free() < self.answer_pages + pages then break end
     local slot = self.kv:open(nil, #p.tokens)
     self.at:add_slot(slot, #p.tokens)
     for _, id in ipairs(p.tokens) do tokens[#tokens + 1] = id end
@@ -202,22 +206,26 @@ function M.run(model, prompts, options, emit)
   local k = check.number('sample.k', options.k, 'integer', 1, 4096)
   local max_new = check.number('sample.max_new_tokens', options.max_new_tokens, 'integer', 1, 2^20)
   local longest = check_prompts(prompts, options, model.config)
-  local capacity = math.min(check.number('sample.batch', options.batch or 64, 'integer', 1, 4096), #prompts * k)
+  local batch = check.number('sample.batch', options.batch or 64, 'integer', 1, 4096)
+  local capacity = math.min(batch, #prompts * k)
   if #prompts == 0 then return end
 
   -- Pages for a full batch, the prompts it continues, and as many whose last answers linger.
   local function pages(tokens) return math.ceil(tokens / segments.PAGE) end
   local prompts_alive = math.min(#prompts, 2 * math.ceil(capacity / k) + 2)
-  local kv = segments.kv_cache(model.config, capacity * pages(max_new) + prompts_alive * pages(longest))
+  local kv = segments.kv_cache(model.config,
+    capacity * pages(max_new) + prompts_alive * pages(longest))
   local stops = {}
   for _, id in ipairs(options.stop_ids) do stops[id] = true end
   local rows = math.max(capacity, k)
   local s = setmetatable({
     net = model.net, prompts = prompts, k = k, max_new_tokens = max_new, stops = stops, kv = kv,
     answer_pages = pages(max_new),
-    at = kv:segments(), capacity = capacity, active = {}, waiting = {}, first_waiting = 1, next_prompt = 1,
+    at = kv:segments(), capacity = capacity, active = {}, waiting = {}, first_waiting = 1,
+    next_prompt = 1,
     seed = options.seed or 0, round = options.round or 0, sampler = sampler(options), emit = emit,
-    on_token = options.on_token, keys = ffi.new('uint32_t[?]', 4 * rows), ids = ffi.new('int32_t[?]', rows),
+    on_token = options.on_token, keys = ffi.new('uint32_t[?]', 4 * rows),
+    ids = ffi.new('int32_t[?]', rows),
     logprobs = ffi.new('float[?]', rows),
   }, Sampler)
 

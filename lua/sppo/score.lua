@@ -57,7 +57,8 @@ function M.token_logprobs(net, groups, options)
   end
   local hidden = net(tensor.ints(ids), segments.new(list), options)
   local used = ops.take_rows(hidden, tensor.ints(rows))
-  return ops.token_logprob(used, net.lm_head.weight, tensor.ints(targets)), tensor.ints(answer), number
+  local logprobs = ops.token_logprob(used, net.lm_head.weight, tensor.ints(targets))
+  return logprobs, tensor.ints(answer), number
 end
 
 --- Log-prob of each answer, the sum over its tokens: [answers].

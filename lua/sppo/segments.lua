@@ -1,6 +1,8 @@
 --- Where the tokens of a flat batch belong: the `at` of a model's forward.
 ---
----     local at = segments.new { { count = 12 }, { parent = 1, count = 7 }, { parent = 1, count = 9 } }
+---     local at = segments.new {
+---       { count = 12 }, { parent = 1, count = 7 }, { parent = 1, count = 9 },
+---     }
 ---
 --- is one prompt of 12 tokens and two answers that continue it. While sampling, segments are slots
 --- of a key/value store instead (segments.KvCache).
@@ -61,13 +63,15 @@ M.PAGE = 64 -- tokens in a page
 ---@param pages integer  of 64 tokens, over all layers
 ---@return sppo.KvCache
 function M.kv_cache(config, pages)
-  try(C.sppo_kv_new(kv_box, config.num_hidden_layers, config.num_key_value_heads, config.head_dim, pages))
+  try(C.sppo_kv_new(kv_box, config.num_hidden_layers, config.num_key_value_heads, config.head_dim,
+    pages))
   return setmetatable({ h = ffi.gc(kv_box[0], C.sppo_kv_free) }, KvCache)
 end
 
 --- Bytes of one page of a model's store.
 function M.page_bytes(config)
-  return tonumber(C.sppo_kv_bytes(config.num_hidden_layers, config.num_key_value_heads, config.head_dim, 1))
+  return tonumber(C.sppo_kv_bytes(config.num_hidden_layers, config.num_key_value_heads,
+    config.head_dim, 1))
 end
 
 function KvCache:segments() return make(self.h) end

@@ -1,5 +1,6 @@
 --- Which answers of a prompt are trained on. A selector takes the prompt's answers and their
---- estimates of P(y beats pi_t) and gives indices, chosen first, or nil and why the prompt is left out.
+--- estimates of P(y beats pi_t) and gives indices, chosen first, or nil and why the prompt is left
+--- out.
 
 local M = {}
 
@@ -45,8 +46,8 @@ end
 
 local rounded = require('ffi').new('float[1]')
 
---- Log-prob of an answer's first n tokens as training's segment_sum adds them: in f64, rounded to f32,
---- so that log pi - log pi_t is exactly 0 before the first step.
+--- Log-prob of an answer's first n tokens as training's segment_sum adds them: in f64, rounded to
+--- f32, so that log pi - log pi_t is exactly 0 before the first step.
 ---@param logprobs number[]
 ---@param n integer
 function M.answer_logprob(logprobs, n)

@@ -57,7 +57,8 @@ function M.is_tensor(value) return getmetatable(value) == Tensor end
 --- The engine's pointer of a tensor argument; `name` and `argument` are for the text.
 function M.handle(value, name, argument)
   if getmetatable(value) ~= Tensor then
-    engine.raise('argument', ('%s: %s must be a tensor, got %s'):format(name, argument, type(value)), 4)
+    engine.raise('argument', ('%s: %s must be a tensor, got %s'):format(name, argument,
+      type(value)), 4)
   end
   return pointer(value)
 end
@@ -120,7 +121,9 @@ function M.zeros(shape, dtype, device)
   local d, v = dtypes[dtype or 'f32'], devices[device or 'cpu']
   if not d then engine.raise('argument', ('zeros: unknown dtype \'%s\''):format(dtype), 2) end
   if not v then engine.raise('argument', ('zeros: unknown device \'%s\''):format(device), 2) end
-  if #shape > 4 then engine.raise('shape', ('zeros: %d dimensions, a tensor has 0..4'):format(#shape), 2) end
+  if #shape > 4 then
+    engine.raise('shape', ('zeros: %d dimensions, a tensor has 0..4'):format(#shape), 2)
+  end
   local n = set_dims(shape)
   try(C.sppo_tensor_new(box, d, v, n, dims))
   return wrap(box[0])
@@ -133,7 +136,8 @@ local function flatten(values, flat, shape, level)
   end
   if shape[level] == nil then shape[level] = #values
   elseif shape[level] ~= #values then
-    engine.raise('shape', ('tensor: a row of %d values among rows of %d'):format(#values, shape[level]), 4)
+    engine.raise('shape', ('tensor: a row of %d values among rows of %d'):format(#values,
+      shape[level]), 4)
   end
   for i = 1, #values do flatten(values[i], flat, shape, level + 1) end
 end
@@ -212,7 +216,9 @@ end
 
 function methods:view(...)
   local shape = type((...)) == 'table' and (...) or { ... }
-  if #shape > 4 then engine.raise('shape', ('view: %d dimensions, a tensor has 0..4'):format(#shape), 2) end
+  if #shape > 4 then
+    engine.raise('shape', ('view: %d dimensions, a tensor has 0..4'):format(#shape), 2)
+  end
   local n = set_dims(shape)
   try(C.sppo_view(box, pointer(self), n, dims))
   return wrap(box[0])
@@ -225,7 +231,8 @@ function methods:narrow(axis, start, length)
 end
 
 function methods:transpose(a, b)
-  try(C.sppo_transpose(box, pointer(self), axis_of(self, a, 'transpose'), axis_of(self, b, 'transpose')))
+  try(C.sppo_transpose(box, pointer(self), axis_of(self, a, 'transpose'),
+    axis_of(self, b, 'transpose')))
   return wrap(box[0])
 end
 

@@ -69,7 +69,9 @@ end
 --- One optimizer step over some prompts: gradients of all micro-batches, then the update.
 local function step(run, groups, number, total)
   local t, n = run.options, #groups
-  local sums = { chosen = 0, rejected = 0, ratio_w = 0, ratio_l = 0, accuracy = 0, p_win = 0, p_lose = 0 }
+  local sums = {
+    chosen = 0, rejected = 0, ratio_w = 0, ratio_l = 0, accuracy = 0, p_win = 0, p_lose = 0,
+  }
   local loss, tokens = 0, 0
   for _, micro in ipairs(score.micro_batches(groups, t.micro_tokens)) do
     loss = loss + scope.run(function()
@@ -83,8 +85,8 @@ local function step(run, groups, number, total)
     if run.on_micro then run.on_micro(tokens) end
   end
   if loss ~= loss or math.abs(loss) == math.huge then
-    engine.raise('nonfinite', ('train: the loss is %s at step %d; no weight was changed'):format(tostring(loss),
-      number))
+    engine.raise('nonfinite', ('train: the loss is %s at step %d; no weight was changed'):format(
+      tostring(loss), number))
   end
   local lr = t.lr * optim.schedule(t.schedule, number - 1, total, t.warmup, t.compat)
   local norm = optim.step(run.optimizer, run.parameters, run.state, lr, number, t.clip)
@@ -112,7 +114,8 @@ local function checkpoint_tensors(run)
     list[#list + 1] = { name = p.name, dtype = 'f32', shape = t.shape, tensor = t }
     for _, s in ipairs(run.optimizer.states) do
       t = run.state[p.name][s]
-      list[#list + 1] = { name = ('%s#%s'):format(p.name, s), dtype = 'f32', shape = t.shape, tensor = t }
+      local name = ('%s#%s'):format(p.name, s)
+      list[#list + 1] = { name = name, dtype = 'f32', shape = t.shape, tensor = t }
     end
   end
   return list
@@ -125,7 +128,10 @@ function M.save(run, path, note)
     local list = checkpoint_tensors(run)
     local w = files.safetensors_writer(folder .. '/state.safetensors', list)
     for _, entry in ipairs(list) do
-      scope.run(function() w:write(entry.tensor.layout == 'panels' and entry.tensor:unpack() or entry.tensor) end)
+      scope.run(function()
+        local t = entry.tensor
+        w:write(t.layout == 'panels' and t:unpack() or t)
+      end)
     end
     w:close()
   end)
@@ -148,22 +154,23 @@ local function restore(run, path)
   return note
 end
 
---- Raises if what training keeps for each parameter (value, gradient, optimizer's state) can't fit into
---- this machine's memory, or a checkpoint and the new weights onto the disk.
+--- Raises if what training keeps for each parameter (value, gradient, optimizer's state) can't fit
+--- into this machine's memory, or a checkpoint and the new weights onto the disk.
 local function check_room(run)
   local parameters, states = 0, #run.optimizer.states
   for _, p in ipairs(run.parameters) do parameters = parameters + p.owner[p.key]:count() end
   local total, need = host.total_memory(), 4 * parameters * (2 + states)
   if need > total * 0.95 then
-    engine.raise('memory', ('train: %d parameters with gradients and %s\'s state take %.1f GiB, this machine has ' ..
-      '%.1f GiB; set train.optimizer = \'sgd\' or take a smaller model'):format(parameters, run.options.optimizer,
-      need / 2^30, total / 2^30))
+    engine.raise('memory', ('train: %d parameters with gradients and %s\'s state take %.1f GiB, ' ..
+      'this machine has %.1f GiB; set train.optimizer = \'sgd\' or take a smaller model'):format(
+      parameters, run.options.optimizer, need / 2^30, total / 2^30))
   end
   local folder = run.checkpoint:match('^(.*)/') or '.'
   local free, wanted = files.disk_free(folder), 4 * parameters * (2 + states)
   if wanted > free then
-    engine.raise('io', ('%s: a checkpoint and the new weights take %.1f GiB, the disk has %.1f GiB free; make room ' ..
-      'or set out=DIR on another disk'):format(folder, wanted / 2^30, free / 2^30))
+    engine.raise('io', ('%s: a checkpoint and the new weights take %.1f GiB, the disk has ' ..
+      '%.1f GiB free; make room or set out=DIR on another disk'):format(folder, wanted / 2^30,
+      free / 2^30))
   end
 end
 
@@ -171,7 +178,8 @@ end
 ---@param model sppo.Model
 ---@param groups table[]   { prompt, answers = { { tokens, win, logprob } }, pair }
 ---@param options table    the recipe's `train`, resolved for this round
----@param run { round: integer, seed: integer, checkpoint: string, on_step: fun(metrics, step, total),
+---@param run { round: integer, seed: integer, checkpoint: string,
+---   on_step: fun(metrics, step, total),
 ---   on_micro?: fun(tokens), on_resume?: fun(note), note: fun(): table, stop: fun(): boolean }
 ---@return boolean finished  false if `stop` asked to end early; the checkpoint is saved then
 function M.run(model, groups, options, run)

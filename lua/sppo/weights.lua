@@ -45,14 +45,16 @@ end
 --- llama.cpp stores the rows of q and k so that rope turns neighbours; ours turns halves.
 local function halves(t, heads)
   local rows, columns = t:size(1), t:size(2)
-  return t:view(heads, rows / heads / 2, 2, columns):transpose(2, 3):contiguous():view(rows, columns)
+  local pairs_first = t:view(heads, rows / heads / 2, 2, columns):transpose(2, 3)
+  return pairs_first:contiguous():view(rows, columns)
 end
 
 --- config.json's values from a GGUF's metadata; nil, text if it is none of our architectures.
 local function gguf_config(g, path)
   local arch = g:string('general.architecture')
   if arch ~= 'llama' then
-    return bad('%s: architecture \'%s\' is not supported; this version reads llama', path, tostring(arch))
+    return bad('%s: architecture \'%s\' is not supported; this version reads llama', path,
+      tostring(arch))
   end
   local function need(key)
     local value = g:number(arch .. '.' .. key)
@@ -115,9 +117,12 @@ function M.folder(path, config)
     local map, err = io_files.json(index)
     if err then return nil, err end
     local seen = {}
-    if type(map) ~= 'table' or type(map.weight_map) ~= 'table' then return bad('%s: no weight_map', index) end
+    if type(map) ~= 'table' or type(map.weight_map) ~= 'table' then
+      return bad('%s: no weight_map', index)
+    end
     for _, shard in pairs(map.weight_map) do
-      if type(shard) ~= 'string' or shard == '' or shard:find('[/\\%z]') or shard:sub(1, 1) == '.' then
+      if type(shard) ~= 'string' or shard == '' or shard:find('[/\\%z]') or
+        shard:sub(1, 1) == '.' then
         return bad('%s: shard name %q is not a plain file name', index, tostring(shard))
       end
       if not seen[shard] then

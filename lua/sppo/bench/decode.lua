@@ -1,5 +1,5 @@
---- Decoding: 64 sequences, 4 answers of each of 16 prompts of 64 tokens. Prompts are computed before
---- the clock starts; what is measured is whole steps: model, sampler, bookkeeping.
+--- Decoding: 64 sequences, 4 answers of each of 16 prompts of 64 tokens. Prompts are computed
+--- before the clock starts; what is measured is whole steps: model, sampler, bookkeeping.
 
 local bench_model = require 'sppo.bench.model'
 local sample = require 'sppo.sample'
@@ -26,6 +26,7 @@ return function(bench)
   local seconds, best = times[steps + 1] - times[1], math.huge
   for i = 2, steps + 1 do best = math.min(best, times[i] - times[i - 1]) end
   bench.result(('decode, %d sequences of %d prompts'):format(PROMPTS * K, PROMPTS),
-    steps * PROMPTS * K / seconds, 'tokens/s', ('%s, %d steps of %.1f ms, the best %.1f ms'):format(note,
+    steps * PROMPTS * K / seconds, 'tokens/s',
+    ('%s, %d steps of %.1f ms, the best %.1f ms'):format(note,
       steps, 1000 * seconds / steps, 1000 * best))
 end

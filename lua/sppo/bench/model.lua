@@ -22,7 +22,8 @@ function M.open(name, dtype)
   end
   local config = {}
   for key, value in pairs(M.shape) do config[key] = value end
-  return model_of.random(config, 1, { dtype = dtype }), dtype .. ', random weights of SmolLM2-135M\'s shape'
+  local note = dtype .. ', random weights of SmolLM2-135M\'s shape'
+  return model_of.random(config, 1, { dtype = dtype }), note
 end
 
 --- n token ids, spread over the vocabulary.

@@ -1,6 +1,6 @@
---- A training step: 4 prompts of 128 tokens with 2 answers of 128 each, gradients and optimizer, as a
---- share of the multiply-adds that this machine does, measured between the steps, so that what other
---- programs take from the machine they take from both.
+--- A training step: 4 prompts of 128 tokens with 2 answers of 128 each, gradients and optimizer, as
+--- a share of the multiply-adds that this machine does, measured between the steps, so that what
+--- other programs take from the machine they take from both.
 ---
 --- Useful FLOPs are those that the gradient needs: 6 a weight and token, attention forward and
 --- backward; nothing for what is computed twice to save memory.
@@ -33,10 +33,12 @@ return function(bench)
   for i = 1, PROMPTS do
     local answers = {}
     for k = 1, ANSWERS do
-      answers[k] = { tokens = bench_model.tokens(model.config, LENGTH, 100 * i + k), logprob = -1000,
+      answers[k] = {
+        tokens = bench_model.tokens(model.config, LENGTH, 100 * i + k), logprob = -1000,
         win = k == 1 and 0.95 or 0.05 }
     end
-    groups[i] = { prompt = bench_model.tokens(model.config, LENGTH, i), answers = answers, pair = 0.95 }
+    local prompt = bench_model.tokens(model.config, LENGTH, i)
+    groups[i] = { prompt = prompt, answers = answers, pair = 0.95 }
   end
   local steps = bench.steps or 3
   -- The first step touches new memory and is not measured.
@@ -50,7 +52,8 @@ return function(bench)
     begin = C.sppo_clock()
   end
   train.run(model, groups, {
-    loss = 'sppo', eta = 1000, optimizer = 'rmsprop', lr = 0, schedule = 'constant', warmup = 0, clip = 1,
+    loss = 'sppo', eta = 1000, optimizer = 'rmsprop', lr = 0, schedule = 'constant', warmup = 0,
+    clip = 1,
     batch = PROMPTS, epochs = steps + 1, micro_tokens = 2048, checkpoint_seconds = math.huge,
   }, {
     round = 1, seed = 1,
@@ -63,7 +66,8 @@ return function(bench)
   seconds, peak = seconds / number, peak / number
   local flops, tokens = step_flops(model.config)
   local rate = flops / seconds / 1e9
-  bench.result('train, tokens', tokens / seconds, 'tokens/s', ('%s, %.2f s a step'):format(note, seconds))
+  bench.result('train, tokens', tokens / seconds, 'tokens/s',
+    ('%s, %.2f s a step'):format(note, seconds))
   bench.result('train, useful work', rate, 'GFLOP/s')
   bench.result('train, share of multiply-add rate', 100 * rate / peak, '%',
     ('of %.0f GFLOP/s'):format(peak))

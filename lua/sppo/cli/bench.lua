@@ -10,7 +10,8 @@ local M = {
 local names = { 'machine', 'ops', 'decode', 'train' }
 
 function M.define(parser)
-  parser:argument('what', 'One of: machine, ops, decode, train. All of them if none is named.'):args('?')
+  parser:argument('what', 'One of: machine, ops, decode, train. All of them if none is named.')
+    :args('?')
   parser:option('--model', 'Model of decode and train; random weights of its shape if missing.')
     :argname('DIR'):default('smollm2-135m-instruct')
   parser:option('--steps', 'Steps to measure in decode and train (default: 64 and 3).')
@@ -38,7 +39,8 @@ function M.run(args)
   --- Prints a measure as soon as it is there.
   function bench.result(name, value, unit, note)
     if args.json then
-      output.write(require('sppo.json').encode { bench = group, name = name, value = value, unit = unit,
+      output.write(require('sppo.json').encode {
+        bench = group, name = name, value = value, unit = unit,
         note = note, threads = bench.threads, cpu = sppo.cpu_name() }, '\n')
     else
       output.write(('  %-40s %10.2f %-10s %s\n'):format(name, value, unit, note or ''))

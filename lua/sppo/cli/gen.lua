@@ -45,7 +45,8 @@ end
 function M.run(args)
   local known_dtypes = { f32 = true, bf16 = true, q8_0 = true }
   if not known_dtypes[args.dtype] then
-    exit.usage('gen: ' .. require('sppo.check').unknown('dtype', args.dtype, { 'f32', 'bf16', 'q8_0' }),
+    local known = { 'f32', 'bf16', 'q8_0' }
+    exit.usage('gen: ' .. require('sppo.check').unknown('dtype', args.dtype, known),
       'sppo gen --help')
   end
   local prompt = prompt_of(args)
@@ -67,7 +68,8 @@ function M.run(args)
   end
   if args.k == 1 then return output.write('\n') end
   for i = 1, args.k do
-    output.write(('%s--- answer %d of %d\n%s\n'):format(i > 1 and '\n' or '', i, args.k, texts[i] or ''))
+    output.write(('%s--- answer %d of %d\n%s\n'):format(i > 1 and '\n' or '', i, args.k,
+      texts[i] or ''))
   end
 end
 

@@ -1,5 +1,6 @@
 --- The command line: finds the verb, runs it, and turns what it raises into one clear line and an
---- exit code. Each verb is a file beside this one: { examples, define(parser)?, run(args) -> code? }.
+--- exit code. Each verb is a file beside this one: { examples, define(parser)?, run(args) -> code?
+--- }.
 
 local exit = require 'sppo.cli.exit'
 local host = require 'sppo.host'
@@ -32,8 +33,10 @@ local function overview()
   lines[#lines + 1] = ''
   lines[#lines + 1] = '`sppo VERB --help` tells more of each.'
   lines[#lines + 1] = ''
-  lines[#lines + 1] = 'Exit status: 0 ok, 1 failed, 2 usage or recipe, 3 malformed file, 4 out of memory,'
-  lines[#lines + 1] = '5 not finite, 6 disk or permission, 7 device missing, 75 stopped and resumable,'
+  lines[#lines + 1] =
+    'Exit status: 0 ok, 1 failed, 2 usage or recipe, 3 malformed file, 4 out of memory,'
+  lines[#lines + 1] =
+    '5 not finite, 6 disk or permission, 7 device missing, 75 stopped and resumable,'
   lines[#lines + 1] = '130 interrupted.'
   return table.concat(lines, '\n') .. '\n'
 end

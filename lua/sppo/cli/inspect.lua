@@ -31,7 +31,9 @@ end
 --- Control characters of what a file says must not reach the terminal.
 local function printable(text, width)
   text = tostring(text):gsub('%c', ' ')
-  if #text > width then text = text:sub(1, width - 3):gsub('[\192-\255]?[\128-\191]*$', '') .. '...' end
+  if #text > width then
+    text = text:sub(1, width - 3):gsub('[\192-\255]?[\128-\191]*$', '') .. '...'
+  end
   return text
 end
 
@@ -109,7 +111,8 @@ local function show_json(path)
   for _, key in ipairs(keys) do
     local v = value[key]
     if v == nil then v = value[tonumber(key)] end
-    row(printable(key, 40), '%s', printable(type(v) == 'table' and require('sppo.json').encode(v) or v, 60))
+    local text = type(v) == 'table' and require('sppo.json').encode(v) or v
+    row(printable(key, 40), '%s', printable(text, 60))
   end
 end
 show.json = show_json
@@ -130,7 +133,8 @@ function show.model(path)
     row(printable(name, 40), '%s', bytes and ('%d bytes'):format(bytes) or 'folder')
   end
   show_json(path .. '/config.json')
-  if files.exists(path .. '/model.safetensors') then show.safetensors(path .. '/model.safetensors') end
+  local weights = path .. '/model.safetensors'
+  if files.exists(weights) then show.safetensors(weights) end
 end
 
 function show.run(path)

@@ -8,7 +8,8 @@ local M = {
 }
 
 function M.define(parser)
-  parser:argument('file', 'Lua file to run first; then the prompt, if stdin is a terminal.'):args('?')
+  parser:argument('file', 'Lua file to run first; then the prompt, if stdin is a terminal.')
+    :args('?')
   parser:option('-e', 'Run this code and leave.'):argname('CODE')
 end
 

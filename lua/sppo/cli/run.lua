@@ -55,7 +55,8 @@ function M.run(args)
     stop = host.stop_requested,
     say = function(text) p:line(text) end,
     progress = function(label, done, total, parts)
-      if label then p:show(label, done, total, parts and table.concat(parts, '  ')) else p:clear() end
+      if label then p:show(label, done, total, parts and table.concat(parts, '  '))
+      else p:clear() end
     end,
   })
   p:clear()

@@ -119,7 +119,9 @@ function M.run(args)
     if state == 'failed' then
       failures[#failures + 1] = name
       output.write('      ', (text:gsub('\n', '\n      ')), '\n')
-      if args.verbose and trace then output.write('      ', (trace:gsub('\n', '\n      ')), '\n') end
+      if args.verbose and trace then
+        output.write('      ', (trace:gsub('\n', '\n      ')), '\n')
+      end
       local lua = root ~= '.' and ('SPPO_LUA=%s '):format(root) or ''
       output.write(('      again: %s%s test --seed %d %s --verbose\n'):format(lua,
         host.executable() or 'sppo', args.seed, name))

@@ -11,8 +11,8 @@ function M.find(name)
   if files.exists(name) then return name end
   local path = require('sppo.model').home() .. '/data/prompts/' .. name
   if files.exists(path) then return path end
-  engine.raise('io', ('%s: no such file, here or in %s (tools/fetch-data puts the recipes\' prompts there)'):format(
-    name, path:match('^(.*)/')))
+  engine.raise('io', ('%s: no such file, here or in %s ' ..
+    '(tools/fetch-data puts the recipes\' prompts there)'):format(name, path:match('^(.*)/')))
 end
 
 --- The values of a JSON lines file; raises with file and line where one is malformed.

@@ -129,7 +129,7 @@ end
 --- `dtype` (vectors stay f32).
 ---@param fill fun(name: string, shape: integer[]): sppo.Tensor
 ---@param dtype 'f32'|'bf16'|'q8_0'
----@param values? 'f32'|'bf16'  what the values are rounded to first: a policy kept in bf16 is trained in f32
+---@param values? 'f32'|'bf16'  rounded to first: a policy kept in bf16 is trained in f32
 function M.fill(model, fill, dtype, values)
   for _, p in ipairs(M.parameters(model)) do
     local declared = p.owner[p.key]
@@ -154,7 +154,8 @@ function M.tree(node, name, indent)
     if tensor.is_tensor(value) then
       lines[#lines + 1] = ('%s  %s: %s'):format(indent, label, tostring(value))
     elseif value.declared then
-      lines[#lines + 1] = ('%s  %s: [%s] declared'):format(indent, label, table.concat(value.shape, ', '))
+      local shape = table.concat(value.shape, ', ')
+      lines[#lines + 1] = ('%s  %s: [%s] declared'):format(indent, label, shape)
     elseif key ~= 'config' and key ~= 'rope' then
       lines[#lines + 1] = M.tree(value, label, indent .. '  ')
     end

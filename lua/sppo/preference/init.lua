@@ -1,5 +1,5 @@
---- Sources of preference behind one form: `prefer(prompt, answers, details)` gives the K x K matrix P
---- with P[i][j] = P(answer i beats answer j).
+--- Sources of preference behind one form: `prefer(prompt, answers, details)` gives the K x K matrix
+--- P with P[i][j] = P(answer i beats answer j).
 
 local engine = require 'sppo.ffi'
 
@@ -24,10 +24,12 @@ function M.matrix(preference, prompt, answers, details)
   local p = preference.prefer(prompt, answers, details)
   local k = #answers
   local function bad(...)
-    engine.raise('argument', ('preference: prompt %s: '):format(tostring(prompt.id)) .. (...):format(select(2, ...)))
+    local what = (...):format(select(2, ...))
+    engine.raise('argument', ('preference: prompt %s: %s'):format(tostring(prompt.id), what))
   end
   if type(p) ~= 'table' or #p ~= k then
-    bad('a matrix of %d rows was expected, got %s', k, type(p) == 'table' and #p .. ' rows' or type(p))
+    bad('a matrix of %d rows was expected, got %s', k,
+      type(p) == 'table' and #p .. ' rows' or type(p))
   end
   for i = 1, k do
     if type(p[i]) ~= 'table' or #p[i] ~= k then bad('row %d must have %d numbers', i, k) end
@@ -41,7 +43,8 @@ function M.matrix(preference, prompt, answers, details)
   return p
 end
 
---- Estimates of P(y_i beats pi_t): each row's mean, itself included at 1/2 (the paper, section 5.1).
+--- Estimates of P(y_i beats pi_t): each row's mean, itself included at 1/2 (the paper, section
+--- 5.1).
 ---@param p number[][]
 ---@return number[]
 function M.wins(p)

@@ -1,7 +1,8 @@
 --- Verifiable instructions as a preference: of two answers, the one that obeys is better.
 ---
 --- A rule is a sentence for the prompt and a check of the answer. `rules.preference` turns checks
---- into P(y_i beats y_j): `confidence` if only y_i obeys, 1 - confidence if only y_j does, else 1/2.
+--- into P(y_i beats y_j): `confidence` if only y_i obeys, 1 - confidence if only y_j does, else
+--- 1/2.
 
 local check = require 'sppo.check'
 
@@ -31,19 +32,27 @@ end
 local function rule(kind, text, fn) return { kind = kind, text = text, check = fn } end
 
 function M.at_most_words(n)
-  return rule('at_most_words', ('Use at most %d words.'):format(n), function(a) return words(a) <= n end)
+  return rule('at_most_words', ('Use at most %d words.'):format(n), function(a)
+    return words(a) <= n
+  end)
 end
 
 function M.at_least_words(n)
-  return rule('at_least_words', ('Use at least %d words.'):format(n), function(a) return words(a) >= n end)
+  return rule('at_least_words', ('Use at least %d words.'):format(n), function(a)
+    return words(a) >= n
+  end)
 end
 
 function M.no_commas()
-  return rule('no_commas', 'Do not use any commas.', function(a) return not a:find(',', 1, true) end)
+  return rule('no_commas', 'Do not use any commas.', function(a)
+    return not a:find(',', 1, true)
+  end)
 end
 
 function M.one_sentence()
-  return rule('one_sentence', 'Answer in exactly one sentence.', function(a) return sentences(a) == 1 end)
+  return rule('one_sentence', 'Answer in exactly one sentence.', function(a)
+    return sentences(a) == 1
+  end)
 end
 
 function M.at_least_sentences(n)
@@ -66,7 +75,9 @@ function M.mentions(word)
   end)
 end
 
-local mentioned = { 'river', 'friend', 'blue', 'history', 'window', 'music', 'summer', 'secret', 'garden', 'travel' }
+local mentioned = {
+  'river', 'friend', 'blue', 'history', 'window', 'music', 'summer', 'secret', 'garden', 'travel',
+}
 
 local mix = {
   function() return M.at_most_words(20) end,

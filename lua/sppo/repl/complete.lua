@@ -113,7 +113,8 @@ function M.complete(before, env)
       end
       if value == env.sppo then
         for _, name in ipairs(require('sppo.host').embedded_names()) do
-          local module = name:match('^lua/sppo/([%w_]+)%.lua$') or name:match('^lua/sppo/([%w_]+)/init%.lua$')
+          local module = name:match('^lua/sppo/([%w_]+)%.lua$')
+            or name:match('^lua/sppo/([%w_]+)/init%.lua$')
           if module then set[module] = true end
         end
         set.init = nil

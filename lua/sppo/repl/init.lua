@@ -193,7 +193,8 @@ local function loop(env, terminal, editing)
         buffer = buffer == '' and line or buffer .. '\n' .. line
         local chunk, err = compile(buffer, '=repl')
         if chunk then
-          if not run_entry(chunk, buffer, env, not terminal and false or nil) then all_fine = false end
+          local fine = run_entry(chunk, buffer, env, not terminal and false or nil)
+          all_fine = all_fine and fine
           buffer = ''
         elseif not incomplete(err) then
           io.stderr:write(err, '\n')

@@ -30,7 +30,8 @@ local noop = function() end
 
 --- Runs a recipe, or goes on with a run that was begun. Raises on failure.
 ---@param path string
----@param options? { overrides?: table, only?: string, progress?: fun(label?, done?, total?, parts?),
+---@param options? { overrides?: table, only?: string,
+---   progress?: fun(label?, done?, total?, parts?),
 ---   say?: fun(text: string), stop?: fun(): boolean }
 ---@return 'done'|'stopped' result, sppo.Run run
 function M.run(path, options)
@@ -47,7 +48,8 @@ function M.run(path, options)
   local folder = run_folder.open(values.out)
   local log = folder:file('log.txt')
   local run = setmetatable({
-    recipe = recipe, folder = folder, rounds = values.rounds, preference = preference.new(values.preference),
+    recipe = recipe, folder = folder, rounds = values.rounds,
+    preference = preference.new(values.preference),
     only = options.only, stop = options.stop or function() return false end,
     progress = function(_, ...) (options.progress or noop)(...) end,
     say = function(_, text)
@@ -56,7 +58,8 @@ function M.run(path, options)
     end,
   }, stages.Run)
   files.write(folder:file('recipe.lua'), recipe.source)
-  files.write(folder:file('recipe.resolved.json'), json.encode(recipe_of.resolved(recipe), { indent = true }) .. '\n')
+  local resolved = json.encode(recipe_of.resolved(recipe), { indent = true })
+  files.write(folder:file('recipe.resolved.json'), resolved .. '\n')
 
   local ok, failure = pcall(values.run or M.algorithm, run)
   run:drop_model()

@@ -31,11 +31,13 @@ function M.list(source, round, name)
       engine.raise('usage', ('%s[%d] has none of text, messages, tokens'):format(name, i))
     end
     if item.text and type(item.text) ~= 'string' then
-      engine.raise('usage', ('%s[%d].text must be a string, got %s'):format(name, i, type(item.text)))
+      engine.raise('usage', ('%s[%d].text must be a string, got %s'):format(name, i,
+        type(item.text)))
     end
     for _, key in ipairs { 'tokens', 'messages' } do
       if item[key] and type(item[key]) ~= 'table' then
-        engine.raise('usage', ('%s[%d].%s must be a table, got %s'):format(name, i, key, type(item[key])))
+        engine.raise('usage', ('%s[%d].%s must be a table, got %s'):format(name, i, key,
+          type(item[key])))
       end
     end
     local content = item.tokens or item.messages
@@ -65,7 +67,8 @@ function M.tokens(model, list)
   for i, p in ipairs(list) do
     out[i] = {
       id = p.id,
-      tokens = p.tokens or generate.prompt_tokens(model, p.messages or { { role = 'user', content = p.text } }),
+      tokens = p.tokens or generate.prompt_tokens(model,
+        p.messages or { { role = 'user', content = p.text } }),
     }
   end
   return out

@@ -1,5 +1,5 @@
---- Reading a recipe: loading the file, overrides from the command line, validation with all errors at
---- once, and the values of a round.
+--- Reading a recipe: loading the file, overrides from the command line, validation with all errors
+--- at once, and the values of a round.
 
 local check = require 'sppo.check'
 local engine = require 'sppo.ffi'
@@ -54,11 +54,13 @@ local function leaf_text(name, spec, value)
       if value == allowed then return end
     end
     local hint = check.suggest(value, spec.one_of)
-    return ('%s is \'%s\', it must be one of %s%s'):format(name, value, table.concat(spec.one_of, ', '),
+    return ('%s is \'%s\', it must be one of %s%s'):format(name, value,
+      table.concat(spec.one_of, ', '),
       hint and (' (did you mean \'%s\'?)'):format(hint) or '')
   end
   if spec.pattern and not value:match(spec.pattern) then
-    return ('%s is \'%s\': letters, digits, . _ - only, a letter or digit first'):format(name, value)
+    return ('%s is \'%s\': letters, digits, . _ - only, a letter or digit first'):format(name,
+      value)
   end
 end
 
@@ -174,14 +176,18 @@ function M.load(path, overrides)
     local line, place = line_of(source, name), path .. ':'
     if line then place = ('%s:%d:'):format(path, line) end
     for _, o in ipairs(overrides or {}) do
-      if (o[1] .. '.'):sub(1, #name + 1) == name .. '.' then line, place = math.huge, ('%s=%s:'):format(o[1], o[2]) end
+      if (o[1] .. '.'):sub(1, #name + 1) == name .. '.' then
+        line, place = math.huge, ('%s=%s:'):format(o[1], o[2])
+      end
     end
     errors[#errors + 1] = { line = line or 0, number = #errors, text = place .. ' ' .. text }
   end
   local rounds = type(values.rounds) == 'number' and values.rounds or schema.keys.rounds.default
   check_section(values, schema.keys, '', rounds, report)
   for _, key in ipairs { 'prompts', 'held_out', 'validation' } do
-    if type(values[key]) == 'table' and #values[key] == 0 then report(key, key .. ' has no prompts') end
+    if type(values[key]) == 'table' and #values[key] == 0 then
+      report(key, key .. ' has no prompts')
+    end
   end
   if #errors > 0 then
     table.sort(errors, function(a, b)
@@ -195,7 +201,8 @@ function M.load(path, overrides)
   end
   values.out = values.out or 'runs/' .. values.name
   for _, key in ipairs { 'max_new_tokens', 'temperature', 'top_p', 'top_k', 'min_p' } do
-    if values.evaluate[key] == nil or values.evaluate[key] == schema.keys.evaluate.section[key].default then
+    local default = schema.keys.evaluate.section[key].default
+    if values.evaluate[key] == nil or values.evaluate[key] == default then
       values.evaluate[key] = values.sample[key]
     end
   end
@@ -232,7 +239,8 @@ function M.resolved(recipe)
   end
   local out = {}
   for key, value in pairs(recipe.values) do
-    if key ~= 'prompts' and key ~= 'held_out' and key ~= 'validation' then out[key] = plain(value, 1) end
+    local is_prompts = key == 'prompts' or key == 'held_out' or key == 'validation'
+    if not is_prompts then out[key] = plain(value, 1) end
   end
   for _, section in ipairs { 'sample', 'train', 'evaluate' } do
     for key, value in pairs(recipe.values[section]) do

@@ -1,8 +1,9 @@
 --- The run folder: what is done, under which key, and the metrics so far.
 ---
---- A stage's key hashes its inputs. A stage whose key stands in the manifest is skipped; one whose key
---- changed is done again, and all after it. metrics.jsonl is cut back to where the last finished stage
---- left it (a checkpoint holds what came after that), so that a killed run ends with the same bytes.
+--- A stage's key hashes its inputs. A stage whose key stands in the manifest is skipped; one whose
+--- key changed is done again, and all after it. metrics.jsonl is cut back to where the last
+--- finished stage left it (a checkpoint holds what came after that), so that a killed run ends with
+--- the same bytes.
 
 local engine = require 'sppo.ffi'
 local files = require 'sppo.files'
@@ -40,7 +41,8 @@ function M.open(path)
   local lock, err = files.lock(path .. '/LOCK')
   if not lock then
     local kind = engine.kind_of(err)
-    engine.raise(kind == 'state' and 'usage' or kind, err) -- another process has it: its caller's mistake
+    -- Another process has it: the caller's mistake.
+    engine.raise(kind == 'state' and 'usage' or kind, err)
   end
   local ok, stages = pcall(read_stages, path)
   if not ok then
@@ -73,10 +75,14 @@ function Folder:cut_metrics(bytes)
 end
 
 --- Adds a line to metrics.jsonl.
-function Folder:metrics(values) files.append(self:file('metrics.jsonl'), json.encode(values) .. '\n', false) end
+function Folder:metrics(values)
+  files.append(self:file('metrics.jsonl'), json.encode(values) .. '\n', false)
+end
 
 --- What was added to metrics.jsonl since it had `bytes`, and adding such a text.
-function Folder:metrics_since(bytes) return (files.read(self:file('metrics.jsonl')) or ''):sub(bytes + 1) end
+function Folder:metrics_since(bytes)
+  return (files.read(self:file('metrics.jsonl')) or ''):sub(bytes + 1)
+end
 function Folder:metrics_text(text) files.append(self:file('metrics.jsonl'), text, false) end
 
 --- Adds a line to perf.jsonl: times and rates, which differ from run to run.
@@ -88,18 +94,20 @@ end
 --- Leaves a stage as it is (--only): what it did before stays, what it never did stays undone.
 function Folder:skip(name, key)
   local position = #self.finished + 1
-  self.stages[position] = self.stages[position] or { name = name, key = key, done = false, metrics_bytes = 0 }
+  self.stages[position] = self.stages[position] or
+    { name = name, key = key, done = false, metrics_bytes = 0 }
   self.finished[position] = name
 end
 
---- Does a stage, or skips it if it was done with the same key. Stages come in a fixed order; a stage
---- with another key makes all later ones undone.
+--- Does a stage, or skips it if it was done with the same key. Stages come in a fixed order; a
+--- stage with another key makes all later ones undone.
 ---@param name string   'round-1/sample'
 ---@param key string
 ---@param outputs string[]   its files, removed before it is done anew
----@param work fun(fresh: boolean): boolean?   false: stopped early, resumable; `fresh` is false if the
----   stage was begun with this key before
----@return boolean done, boolean worked  done is false if it was stopped; worked if it was not skipped
+---@param work fun(fresh: boolean): boolean?   false: stopped early, resumable; `fresh` is false
+---   if the stage was begun with this key before
+---@return boolean done    false if it was stopped
+---@return boolean worked  false if it was skipped
 function Folder:stage(name, key, outputs, work)
   local position = #self.finished + 1
   local entry = self.stages[position]
@@ -123,7 +131,8 @@ function Folder:stage(name, key, outputs, work)
   self:cut_metrics(before)
   if work(not begun) == false then return false, true end
   files.append(self:file('metrics.jsonl'), '', true) -- on the disk before the manifest says so
-  self.stages[position] = { name = name, key = key, done = true, metrics_bytes = self:metrics_size() }
+  local bytes = self:metrics_size()
+  self.stages[position] = { name = name, key = key, done = true, metrics_bytes = bytes }
   self:save()
   self.finished[position] = name
   return true, true

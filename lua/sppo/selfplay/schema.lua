@@ -1,5 +1,5 @@
---- What a recipe may hold: every key with its type, range and default, in one table. Validation, the
---- resolved recipe and the docs are made from it.
+--- What a recipe may hold: every key with its type, range and default, in one table. Validation,
+--- the resolved recipe and the docs are made from it.
 ---
 --- `schedule = true`: the value may also be a list (one entry a round) or a function of the round.
 
@@ -21,7 +21,9 @@ local function of_type(kind)
   end
 end
 local number, integer = of_type 'number', of_type 'integer'
-local function one_of(list, default) return { type = 'string', one_of = list, default = default } end
+local function one_of(list, default)
+  return { type = 'string', one_of = list, default = default }
+end
 
 local sampling = {
   k = integer(1, 4096),
@@ -59,7 +61,9 @@ M.keys = {
     max_new_tokens = integer(1, 2^20, 256),
   }) },
   preference = { type = 'table or function', required = true },
-  select = { type = 'string or function', one_of = { 'best_and_worst', 'all' }, default = 'best_and_worst' },
+  select = {
+    type = 'string or function', one_of = { 'best_and_worst', 'all' }, default = 'best_and_worst',
+  },
   train = { section = {
     loss = { type = 'string or function', one_of = names(losses), default = 'sppo' },
     eta = number(1e-9, 1e9, 1000),

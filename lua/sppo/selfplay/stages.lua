@@ -21,8 +21,8 @@ Run.__index = Run
 
 local M = { Run = Run }
 
---- Opens the weights that round `t` starts from (those of round t - 1), stored as `dtype`. Their values
---- are those of the policy's dtype: training starts from what was sampled from.
+--- Opens the weights that round `t` starts from (those of round t - 1), stored as `dtype`. Their
+--- values are those of the policy's dtype: training starts from what was sampled from.
 function Run:open_model(t, dtype)
   local policy = self.recipe.values.policy
   local options = { dtype = dtype, values = policy.dtype }
@@ -81,7 +81,8 @@ function Run:sample_into(path, t, list, options, label)
         records:sync()
         last_sync = now
       end
-      self:progress(label, have + written, #list, { ('%.0f tok/s'):format(drawn / (now - started)) })
+      local rate = ('%.0f tok/s'):format(drawn / (now - started))
+      self:progress(label, have + written, #list, { rate })
       if self.stop() then error(stopped, 0) end
     end,
   }, function(number, answers)
@@ -105,7 +106,8 @@ function Run:sample_into(path, t, list, options, label)
   records:close()
   local seconds = C.sppo_clock() - started
   self.folder:perf { stage = label, round = t, tokens = drawn, seconds = seconds,
-    tokens_per_second = drawn / math.max(seconds, 1e-9), memory_peak = tonumber(C.sppo_memory_peak(0)) }
+    tokens_per_second = drawn / math.max(seconds, 1e-9),
+    memory_peak = tonumber(C.sppo_memory_peak(0)) }
   return ok
 end
 
@@ -121,7 +123,10 @@ function Run:sample(t)
   local list = self:prompts_of(t)
   local name = ('round-%d/answers.msgpack'):format(t)
   files.make_folder(self.folder:file('round-' .. t))
-  self:stage('sample', t, { 'sample', options, prompts.digest(list), self.recipe.values.seed, self:policy_key() },
+  local inputs = {
+    'sample', options, prompts.digest(list), self.recipe.values.seed, self:policy_key(),
+  }
+  self:stage('sample', t, inputs,
     { name }, function()
       return self:sample_into(self.folder:file(name), t, list, options, 'sample')
     end)
@@ -135,7 +140,9 @@ function Run:prefer(t)
     local answers = read(self.folder:file(('round-%d/answers.msgpack'):format(t)))
     local records, err = files.records(self.folder:file(name), true)
     if not records then error(err, 0) end
-    local sums = { clipped = 0, answers = 0, length = 0, ties = 0, pairs = 0, cycles = 0, triples = 0 }
+    local sums = {
+      clipped = 0, answers = 0, length = 0, ties = 0, pairs = 0, cycles = 0, triples = 0,
+    }
     for i, record in ipairs(answers) do
       local texts, details = {}, {}
       for k, a in ipairs(record.answers) do
@@ -197,7 +204,8 @@ function Run:select(t)
   local how = self.recipe.values.select
   local name = ('round-%d/rows.msgpack'):format(t)
   local key = type(how) == 'function' and self:source_key() or how
-  self:stage('select', t, { 'select', key, options.max_prompt, options.max_length }, { name }, function()
+  local inputs = { 'select', key, options.max_prompt, options.max_length }
+  self:stage('select', t, inputs, { name }, function()
     files.remove(self.folder:file(name))
     local selector = type(how) == 'function' and how or select_of[how]
     local answers = read(self.folder:file(('round-%d/answers.msgpack'):format(t)))
@@ -219,7 +227,9 @@ function Run:select(t)
           local tokens, truncated = cut(a, options.max_length - #record.prompt)
           local logprob = select_of.answer_logprob(a.logprobs, #tokens)
           counts.truncated = counts.truncated + (truncated and 1 or 0)
-          row.answers[n] = { index = k, tokens = msgpack.i32(tokens), win = wins[k], logprob = logprob }
+          row.answers[n] = {
+            index = k, tokens = msgpack.i32(tokens), win = wins[k], logprob = logprob,
+          }
         end
         records:append(row)
         counts.used = counts.used + 1
@@ -230,16 +240,17 @@ function Run:select(t)
     self.folder:metrics { round = t, ['select/used'] = counts.used, ['select/tie'] = counts.tie,
       ['select/identical'] = counts.identical, ['select/too_long'] = counts.too_long,
       ['data/truncated_ratio'] = counts.truncated / math.max(1, counts.used) }
-    self:say(('round %d: %d of %d prompts give a pair (%d tie, %d identical, %d too long)'):format(t, counts.used,
-      #answers, counts.tie, counts.identical, counts.too_long))
+    self:say(('round %d: %d of %d prompts give a pair (%d tie, %d identical, %d too long)'):format(
+      t, counts.used, #answers, counts.tie, counts.identical, counts.too_long))
   end)
 end
 
 --- Raises with what to change if selection left nothing to train on.
 local function check_rows(rows, t)
   if #rows == 0 then
-    engine.raise('runtime', ('round %d: no prompt gives a pair: all answers tie or are identical; more answers ' ..
-      '(sample.k), a higher sample.temperature, or other prompts are needed'):format(t))
+    engine.raise('runtime', ('round %d: no prompt gives a pair: all answers tie or are ' ..
+      'identical; more answers (sample.k), a higher sample.temperature, or other prompts are ' ..
+      'needed'):format(t))
   end
 end
 
@@ -252,13 +263,15 @@ function Run:train(t)
   for k, v in pairs(options) do
     if k ~= 'checkpoint_seconds' then key[k] = type(v) == 'function' and self:source_key() or v end
   end
-  self:stage('train', t, { 'train', key, self.recipe.values.policy.dtype }, { name, checkpoint }, function()
+  local inputs = { 'train', key, self.recipe.values.policy.dtype }
+  self:stage('train', t, inputs, { name, checkpoint }, function()
     local rows = read(self.folder:file(('round-%d/rows.msgpack'):format(t)))
     check_rows(rows, t)
     self:drop_model()
     local model = self:open_model(t, 'f32')
     local started, tokens = C.sppo_clock(), 0
-    local before, current, steps = self.folder:metrics_size(), 0, math.ceil(#rows / options.batch) * options.epochs
+    local before, current = self.folder:metrics_size(), 0
+    local steps = math.ceil(#rows / options.batch) * options.epochs
     local finished = train.run(model, rows, options, {
       round = t, seed = self.recipe.values.seed, checkpoint = self.folder:file(checkpoint),
       note = function() return { metrics = self.folder:metrics_since(before) } end,
@@ -268,7 +281,8 @@ function Run:train(t)
         self:say(('round %d: training goes on after step %d of %d'):format(t, note.step, steps))
       end,
       on_micro = function(done)
-        self:progress('train', current, steps, { ('%.0f tok/s'):format((tokens + done) / (C.sppo_clock() - started)) })
+        local rate = (tokens + done) / (C.sppo_clock() - started)
+        self:progress('train', current, steps, { ('%.0f tok/s'):format(rate) })
       end,
       on_step = function(metrics, number)
         current, tokens = number, tokens + metrics.num_tokens
@@ -282,7 +296,8 @@ function Run:train(t)
     })
     local seconds = C.sppo_clock() - started
     self.folder:perf { stage = 'train', round = t, tokens = tokens, seconds = seconds,
-      tokens_per_second = tokens / math.max(seconds, 1e-9), memory_peak = tonumber(C.sppo_memory_peak(0)) }
+      tokens_per_second = tokens / math.max(seconds, 1e-9),
+      memory_peak = tonumber(C.sppo_memory_peak(0)) }
     if finished then
       model_of.save(model, self.folder:file(name), self.recipe.values.policy.dtype)
       files.remove(self.folder:file(checkpoint))
@@ -302,8 +317,9 @@ function Run:evaluate(t)
   files.make_folder(self.folder:file('round-' .. t))
   self:stage('evaluate', t, { 'evaluate', options, prompts.digest(list), self.recipe.values.seed,
     self:preference_key(), self:policy_key() }, { name }, function()
-    if not self:sample_into(self.folder:file(name), t + 1, list, options, 'evaluate') then return false end
-    local new = read(self.folder:file(name))
+    local path = self.folder:file(name)
+    if not self:sample_into(path, t + 1, list, options, 'evaluate') then return false end
+    local new = read(path)
     local old = t == 0 and new or read(self.folder:file('round-0/evaluation.msgpack'))
     local metrics = evaluate.metrics(self.preference, list, new, old, self.recipe.values.seed)
     metrics.round = t
@@ -315,10 +331,12 @@ end
 --- "round 2: pass rate 0.53, win rate 0.61 (0.56..0.66) against the start, mean length 38"
 function M.evaluation_text(t, metrics)
   local parts = {}
-  if metrics['eval/pass_rate'] then parts[#parts + 1] = ('pass rate %.3f'):format(metrics['eval/pass_rate']) end
+  if metrics['eval/pass_rate'] then
+    parts[#parts + 1] = ('pass rate %.3f'):format(metrics['eval/pass_rate'])
+  end
   if metrics['eval/win_rate'] then
-    parts[#parts + 1] = ('win rate %.3f (95 %%: %.3f..%.3f) against the start'):format(metrics['eval/win_rate'],
-      metrics['eval/win_rate_low'], metrics['eval/win_rate_high'])
+    parts[#parts + 1] = ('win rate %.3f (95 %%: %.3f..%.3f) against the start'):format(
+      metrics['eval/win_rate'], metrics['eval/win_rate_low'], metrics['eval/win_rate_high'])
   end
   parts[#parts + 1] = ('mean length %.1f tokens'):format(metrics['eval/mean_length'])
   return ('round %d: %s'):format(t, table.concat(parts, ', '))
