@@ -3,10 +3,13 @@
  * Tokens are ranked by logit, ties by the lower id. top_k keeps the first k; top_p keeps the
  * shortest run of what top_k left that has at least the share top_p of its probability (one token
  * at least); min_p keeps what is at least min_p times as likely as the likeliest. So every filter
- * ends in a last kept token, and no order beyond it is ever made. The draw walks the kept tokens by
- * id.
+ * ends in a last kept token: only the few tokens that can be kept are ever put in order. The draw
+ * walks the kept tokens by id.
  *
  * A weight is exp((logit - maximum) / temperature): 1 for the likeliest token. */
+
+#include <float.h>
+#include <stdlib.h>
 
 #include "cpu/cpu.h"
 #include "cpu/lse.h"
@@ -21,10 +24,10 @@ typedef struct work {
 /* Scratch of one row. */
 typedef struct row {
     const float *x;  // [V] logits
-    int64_t V;
+    int64_t V, chunks;
     lse_part *part;  // [chunks]
     double *sum;     // [chunks] of weights
-    float *weight;   // [V], 0 for what is filtered out
+    float *weight;   // [V]; zeros behind, to a whole vector
     int32_t *heap;   // [V] ids
 } row;
 
@@ -57,23 +60,20 @@ static int32_t pop(const float *x, int32_t *heap, int64_t *count) {
     return top;
 }
 
-static void sum_weights(row *r) {
+static void heapify(const float *x, int32_t *heap, int64_t count) {
+    for (int64_t i = count / 2 - 1; i >= 0; i--) sift(x, heap, count, i);
+}
+
+static double sum_weights(row *r) {
+    double total = 0;
     for (int64_t first = 0, c = 0; first < r->V; first += LSE_CHUNK, c++) {
         int64_t end = r->V - first < LSE_CHUNK ? r->V : first + LSE_CHUNK;
         vf sum = vset(0);
         for (int64_t i = first; i < end; i += VL) sum = sum + vload(r->weight + i);
         r->sum[c] = (double)vsum(sum);
+        total += r->sum[c];
     }
-}
-
-static double total_weight(const row *r, int64_t chunks) {
-    double total = 0;
-    for (int64_t c = 0; c < chunks; c++) total += r->sum[c];
     return total;
-}
-
-static void heapify(const float *x, int32_t *heap, int64_t count) {
-    for (int64_t i = count / 2 - 1; i >= 0; i--) sift(x, heap, count, i);
 }
 
 /* A logit that the first k tokens in rank reach: the k-th of a small part of all. */
@@ -86,56 +86,116 @@ static float reached_by(row *r, int64_t k) {
     return r->x[r->heap[0]];
 }
 
-/* The last token that top_k and top_p keep. */
-static int32_t last_kept(row *r, const sppo_sample_options *o, double total) {
-    bool top_k = o->top_k > 0 && o->top_k < r->V;
-    double share = (double)o->top_p;
-    /* Tokens lighter than this weigh at most (1 - top_p) / 2 together, and all weigh at least 1:
-     * the run that top_p keeps ends before them. */
-    float least = top_k ? 0 : (float)((1 - share) / 2 / (double)r->V);
-    float bound = top_k ? reached_by(r, o->top_k) : -INFINITY;
-    int64_t count = 0;
-    for (int64_t i = 0; i < r->V; i++) {
-        r->heap[count] = (int32_t)i;
-        count += (r->weight[i] > least) & (r->x[i] >= bound);
+/* A weight such that the tokens that have at least as much make up `wanted` together; 0 if it would
+ * be very small. */
+static float weight_that_reaches(const row *r, double wanted) {
+    enum { STEPS = 6 };
+    static const float weight[STEPS] = {0x1p-3f, 0x1p-6f, 0x1p-9f, 0x1p-12f, 0x1p-15f, 0x1p-18f};
+    vf sum[STEPS];
+    for (int s = 0; s < STEPS; s++) sum[s] = vset(0);
+    for (int64_t i = 0; i < r->V; i += VL) {
+        vf w = vload(r->weight + i);
+        for (int s = 0; s < STEPS; s++) sum[s] = sum[s] + vselect(w >= weight[s], w, vset(0));
     }
-    heapify(r->x, r->heap, count);
-    int64_t all = count;
-    if (top_k) {
-        total = 0;
-        for (int64_t i = 0; i < o->top_k && count > 0; i++)
-            total += (double)r->weight[pop(r->x, r->heap, &count)];
-        if (share >= 1) return r->heap[count];
-        // The first k lie behind the heap, from the end on.
-        double run = 0;
-        for (int64_t i = all - 1; i >= count; i--) {
-            run += (double)r->weight[r->heap[i]];
-            if (run >= share * total) return r->heap[i];
+    // A margin for the rounding of these sums; too few would be found out and only cost time.
+    for (int s = 0; s < STEPS; s++)
+        if ((double)vsum(sum[s]) > wanted * 1.00001) return weight[s];
+    return 0;
+}
+
+/* Ids whose value is at least `least`, into the heap; their number. */
+static int64_t collect(row *r, const float *value, float least) {
+    int64_t count = 0, i = 0;
+    for (; i + VL <= r->V; i += VL) {
+        if (!vany_at_least(vload(value + i), least)) continue;
+        for (int64_t j = i; j < i + VL; j++) {
+            r->heap[count] = (int32_t)j;
+            count += value[j] >= least;
         }
-        return r->heap[count];
     }
+    for (; i < r->V; i++) {
+        r->heap[count] = (int32_t)i;
+        count += value[i] >= least;
+    }
+    return count;
+}
+
+/* Pops until a share of `total` has been taken or `most` tokens were; false if the heap was empty
+ * before. The kept tokens lie from *left on. */
+static bool take(const row *r, int64_t count, int64_t most, double wanted, int64_t *left) {
     double run = 0;
-    for (int32_t id;;) {
-        id = pop(r->x, r->heap, &count);
-        run += (double)r->weight[id];
-        if (run >= share * total || count == 0) return id;
+    for (int64_t taken = 1; count > 0; taken++) {
+        run += (double)r->weight[pop(r->x, r->heap, &count)];
+        if (taken == most || run >= wanted) {
+            *left = count;
+            return true;
+        }
+    }
+    *left = 0;
+    return false;
+}
+
+/* The first k tokens in rank, and of these the shortest run with a share of their weight. */
+static int64_t keep_top_k(row *r, int64_t k, double share, int64_t *first) {
+    int64_t count = collect(r, r->x, reached_by(r, k)), left;
+    heapify(r->x, r->heap, count);
+    take(r, count, k, INFINITY, &left);
+    double total = 0, run = 0;
+    for (int64_t i = count - 1; i >= left; i--) total += (double)r->weight[r->heap[i]];
+    *first = left;
+    for (int64_t i = count - 1; i >= left && share < 1; i--) {
+        run += (double)r->weight[r->heap[i]];
+        *first = i;
+        if (run >= share * total) break;
+    }
+    return count;
+}
+
+static int64_t keep_top_p(row *r, double wanted, int64_t *first) {
+    float least = weight_that_reaches(r, wanted);
+    for (;;) {
+        int64_t count = collect(r, r->weight, least);
+        heapify(r->x, r->heap, count);
+        if (take(r, count, r->V, wanted, first) || least <= 0) return count;
+        least = 0;
     }
 }
 
-/* Zero weight for all that rank behind `last` (-1: for none) or weigh less than min_p. */
-static void drop_filtered(row *r, int32_t last, float min_p) {
-    float limit = last < 0 ? -INFINITY : r->x[last];
-    for (int32_t i = 0; i < r->V; i++) {
-        bool kept = (r->x[i] > limit || (r->x[i] == limit && i <= last)) && r->weight[i] >= min_p;
-        r->weight[i] = kept ? r->weight[i] : 0;
+static int by_id(const void *a, const void *b) {
+    int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* A token of those that the filters keep. */
+static int32_t draw_kept(row *r, const sppo_sample_options *o, double u) {
+    int64_t first = 0, count;
+    double share = (double)o->top_p;
+    if (o->top_k > 0 && o->top_k < r->V) count = keep_top_k(r, o->top_k, share, &first);
+    else if (share < 1) count = keep_top_p(r, share * sum_weights(r), &first);
+    else count = collect(r, r->weight, o->min_p);
+    int32_t *id = r->heap + first;
+    count -= first;
+    qsort(id, (size_t)count, sizeof *id, by_id);
+    int64_t kept = 0;
+    double total = 0;
+    for (int64_t i = 0; i < count; i++) {
+        if (r->weight[id[i]] < o->min_p) continue;
+        total += (double)r->weight[id[i]];
+        id[kept++] = id[i];
     }
+    double run = 0;
+    for (int64_t i = 0; i < kept; i++) {
+        run += (double)r->weight[id[i]];
+        if (run > u * total) return id[i];
+    }
+    return id[kept - 1];
 }
 
 /* The token at which the running sum of weights, by id, passes u times their total. */
-static int32_t draw(const row *r, int64_t chunks, double u) {
-    double target = u * total_weight(r, chunks), run = 0;
+static int32_t draw(row *r, double u) {
+    double target = u * sum_weights(r), run = 0;
     int64_t chunk = 0;
-    for (int64_t c = 0; c < chunks; c++) {
+    for (int64_t c = 0; c < r->chunks; c++) {
         if (r->sum[c] <= 0) continue;
         chunk = c;
         if (run + r->sum[c] > target) break;
@@ -158,26 +218,20 @@ static int32_t likeliest(const float *x, int64_t V, float maximum) {
     return -1;
 }
 
-static int32_t choose(row *r, int64_t chunks, float maximum, const sppo_sample_options *o,
-                      double u) {
+static int32_t choose(row *r, float maximum, const sppo_sample_options *o, double u) {
     if (o->temperature == 0) return likeliest(r->x, r->V, maximum);
-    vf shift = vset(maximum), temperature = vset(o->temperature);
+    vf shift = vset(maximum), share = vset(fminf(1 / o->temperature, FLT_MAX));
     for (int64_t i = 0; i < r->V; i += VL)
-        vstore(r->weight + i, vexp((lse_load(r->x, i, r->V) - shift) / temperature));
-    sum_weights(r);
-    bool cut = (o->top_k > 0 && o->top_k < r->V) || o->top_p < 1;
-    if (cut || o->min_p > 0) {
-        drop_filtered(r, cut ? last_kept(r, o, total_weight(r, chunks)) : -1, o->min_p);
-        sum_weights(r);
-    }
-    return draw(r, chunks, u);
+        vstore(r->weight + i, vexp((lse_load(r->x, i, r->V) - shift) * share));
+    bool filtered = (o->top_k > 0 && o->top_k < r->V) || o->top_p < 1 || o->min_p > 0;
+    return filtered ? draw_kept(r, o, u) : draw(r, u);
 }
 
 static void row_task(void *context, int64_t task, int thread) {
     const work *w = context;
     const struct sppo__sampling *s = w->s;
     char *scratch = sppo__scratch(thread);
-    row r = {.x = w->logits + task * w->V, .V = w->V};
+    row r = {.x = w->logits + task * w->V, .V = w->V, .chunks = w->chunks};
     r.sum = (double *)scratch;
     r.part = (lse_part *)(r.sum + w->chunks);
     r.weight = (float *)(r.part + w->chunks);
@@ -192,7 +246,7 @@ static void row_task(void *context, int64_t task, int thread) {
     s->ids[task] = -1;
     if (!isfinite(lse)) return;
     const uint32_t *key = s->keys + 4 * task;
-    int32_t id = choose(&r, w->chunks, maximum, &s->options,
+    int32_t id = choose(&r, maximum, &s->options,
                         sppo_philox_uniform(s->seed, key[0], key[1], key[2], key[3]));
     s->ids[task] = id;
     s->logprobs[task] = r.x[id] - lse;
