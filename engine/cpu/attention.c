@@ -19,7 +19,7 @@ typedef struct attention {
     float *pages;         // this layer's part of page 0
     const int32_t *next;  // page after each page; NULL where pages just count up
     int64_t page_stride, head_stride;
-    int64_t chunk;  // tokens of a task; 0: a whole tree, which the task also packs
+    int64_t chunk;  // tokens of a task; 0: a whole tree
 } attention;
 
 /* A thread's rows. */
@@ -84,14 +84,14 @@ static void append(const attention *a, const sppo__node *node, int64_t kv_head) 
 
 /* The page's largest score of each row, and the shrinking of what the row has so far. */
 static void raise_maxima(block *b, const attention_sizes *s, const sppo__node *node, int64_t page,
-                         int64_t first, int64_t last, int64_t base) {
+                         int64_t width, int64_t first, int64_t last, int64_t base) {
     for (int64_t token = first; token < last; token++) {
         int64_t visible = attention_visible(s, node, page, token);
         for (int64_t r = (token - base) * s->G; r < (token - base + 1) * s->G; r++) {
             float *score = b->score + r * SPPO_PAGE;
-            for (int64_t i = visible; i < SPPO_PAGE; i++) score[i] = -INFINITY;
+            for (int64_t i = visible; i < width; i++) score[i] = -INFINITY;
             vf m = vload(score);
-            for (int64_t i = VL; i < SPPO_PAGE; i += VL) m = vmax(m, vload(score + i));
+            for (int64_t i = VL; i < width; i += VL) m = vmax(m, vload(score + i));
             float highest = vmaximum(m);
             b->highest[r] = highest > b->maximum[r] ? highest : b->maximum[r];
         }
@@ -103,11 +103,12 @@ static void raise_maxima(block *b, const attention_sizes *s, const sppo__node *n
 }
 
 /* Scores become weights relative to the new maximum. */
-static void weigh(block *b, const attention_sizes *s, int64_t first_row, int64_t last_row) {
+static void weigh(block *b, const attention_sizes *s, int64_t width, int64_t first_row,
+                  int64_t last_row) {
     for (int64_t r = first_row; r < last_row; r++) {
         float *score = b->score + r * SPPO_PAGE;
         vf highest = vset(b->highest[r]), sum = vset(0.0f);
-        for (int64_t i = 0; i < SPPO_PAGE; i += VL) {
+        for (int64_t i = 0; i < width; i += VL) {
             vf p = vexp(vload(score + i) - highest);
             vstore(score + i, p);
             sum = sum + p;
@@ -125,10 +126,16 @@ static void merge_page(block *b, const attention_sizes *s, const sppo__node *nod
                        const float *keys, int64_t first, int64_t last, int64_t base) {
     const float *values = keys + s->D * SPPO_PAGE;
     int64_t row = (first - base) * s->G, end = (last - base) * s->G;
-    tile_f32(end - row, s->D, b->q + row * s->D, s->D, 1, keys, SPPO_PAGE,
-             b->score + row * SPPO_PAGE, SPPO_PAGE, false);
-    raise_maxima(b, s, node, page, first, last, base);
-    weigh(b, s, row, end);
+    int64_t width = 0;  // columns that some row sees, in whole vectors of any instruction set
+    for (int64_t token = first; token < last; token++) {
+        int64_t visible = attention_visible(s, node, page, token);
+        if (visible > width) width = visible;
+    }
+    width = (width + 15) / 16 * 16;
+    tile_f32_narrow(width, end - row, s->D, b->q + row * s->D, s->D, keys, SPPO_PAGE,
+                    b->score + row * SPPO_PAGE, SPPO_PAGE);
+    raise_maxima(b, s, node, page, width, first, last, base);
+    weigh(b, s, width, row, end);
     // A product for each run of tokens that see equally many keys: a masked value is never read.
     for (int64_t token = first; token < last;) {
         int64_t visible = attention_visible(s, node, page, token), from = token;
@@ -194,6 +201,11 @@ static void attend(const attention *a, block *b, int64_t kv_head, int first, int
     finish_rows(a, b, kv_head, first, last, lo, hi);
 }
 
+/* The tokens of a node are read by no task but the one that has tokens lo .. hi. */
+static bool private_to(const sppo__node *node, int64_t lo, int64_t hi) {
+    return node->end == node->begin + node->count && node->begin >= lo && node->end <= hi;
+}
+
 static int64_t chunks(const attention *a, int64_t tree) {
     const sppo__node *root = &a->at->node[a->at->tree[tree]];
     return (root->end - root->begin + a->chunk - 1) / a->chunk;
@@ -210,8 +222,8 @@ static void attention_task(void *context, int64_t task, int thread) {
     const sppo__node *root = &a->at->node[first];
     int64_t lo = root->begin + chunk * a->chunk, hi = root->end;
     if (a->chunk && hi - lo > a->chunk) hi = lo + a->chunk;
-    if (!a->chunk)
-        for (int n = first; n < last; n++) append(a, &a->at->node[n], kv_head);
+    for (int n = first; n < last; n++)
+        if (!a->chunk || private_to(&a->at->node[n], lo, hi)) append(a, &a->at->node[n], kv_head);
     block b = block_at(&a->s, sppo__scratch(thread));
     for (; lo < hi; lo += a->s.block)
         attend(a, &b, kv_head, first, last, lo, lo + a->s.block < hi ? lo + a->s.block : hi);
@@ -234,6 +246,26 @@ static sppo_status place_pages(attention *a, int64_t layer, sppo__storage **pack
     return st;
 }
 
+/* Too few trees to go round: cuts them into chunks of tokens, and stores what several chunks read.
+ * Returns the number of chunks. */
+static int64_t cut_trees(attention *a) {
+    int64_t wanted = 4 * sppo_threads() / a->s.kv_heads + 1, tasks = 0;
+    a->chunk = (a->at->tokens + wanted - 1) / wanted;
+    if (a->chunk > a->s.block) a->chunk = a->s.block;
+    if (a->chunk < 1) a->chunk = 1;
+    for (int t = 0; t < a->at->trees; t++) {
+        const sppo__node *root = &a->at->node[a->at->tree[t]];
+        for (int n = a->at->tree[t]; n < a->at->tree[t + 1]; n++) {
+            const sppo__node *node = &a->at->node[n];
+            int64_t lo = root->begin + (node->begin - root->begin) / a->chunk * a->chunk;
+            if (private_to(node, lo, lo + a->chunk)) continue;
+            for (int64_t h = 0; h < a->s.kv_heads; h++) append(a, node, h);
+        }
+        tasks += chunks(a, t);
+    }
+    return tasks;
+}
+
 sppo_status KERNEL(attention)(sppo__call *c) {
     attention a = {.s = attention_sizes_of(c),
                    .at = c->at,
@@ -247,14 +279,7 @@ sppo_status KERNEL(attention)(sppo__call *c) {
     if (!st) st = place_pages(&a, c->i[0], &packed);
     if (st) return st;
     int64_t tasks = a.at->trees;
-    if (tasks * a.s.kv_heads < 4 * sppo_threads()) {
-        // Too few trees to go round: cut them, and pack first, as several tasks read a page.
-        a.chunk = a.s.block;
-        for (int n = 0; n < a.at->nodes; n++)
-            for (int64_t h = 0; h < a.s.kv_heads; h++) append(&a, &a.at->node[n], h);
-        tasks = 0;
-        for (int t = 0; t < a.at->trees; t++) tasks += chunks(&a, t);
-    }
+    if (tasks * a.s.kv_heads < 4 * sppo_threads()) tasks = cut_trees(&a);
     sppo__parallel(tasks * a.s.kv_heads, attention_task, &a);
     sppo__storage_release(packed);
     return SPPO_OK;

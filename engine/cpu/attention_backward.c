@@ -3,16 +3,31 @@
  *     P = exp(S - lse)    dS = P * (dO V^T - sum(dO * O))
  *     dV = P^T dO         dK = dS^T Q                          dQ = dS K
  *
- * A task owns all gradients of one root tree and kv head. It goes over pages of keys, and for each
- * page over the tokens that see it, so sums have one order for any number of threads. */
+ * A task has one kv head and one branch: a tree of segments, or, where a tree begins with a short
+ * segment that many continue, one of these with all that continues it. It goes over pages of keys,
+ * and for each page over the tokens of the branch that see it. What branches give to the segment
+ * they share is added up in their order at the end, so sums have one order for any number of
+ * threads. */
 
 #include "cpu/attention.h"
+
+/* Nodes first .. last and their own tokens, begin .. end in tree order. */
+typedef struct branch {
+    int first, last;
+    int64_t begin, end;
+    int shared;      // node that it shares with other branches, -1 for none
+    int64_t offset;  // where in `shared` its part begins: [kv_heads][2][count][W]
+} branch;
+
+enum { SHARED_TOKENS = 256 };  // longest first segment whose gradients are made branch by branch
 
 typedef struct backward {
     attention_sizes s;
     const sppo_segments *at;
     const float *q, *k, *v, *out, *lse, *dout;
     float *dq, *dk, *dv;  // NULL where not wanted
+    const branch *branch;
+    float *shared;  // all branches' gradients of the keys and values they share
 } backward;
 
 /* A thread's page of keys and the rows that meet it. */
@@ -138,6 +153,18 @@ static void meet_page(const backward *a, block *b, int64_t kv_head, const sppo__
     if (a->dq) add_dq(a, b, kv_head, first, last, lo, hi);
 }
 
+/* One page of a node against the tokens lo .. hi of the branch; b gets dk and dv. */
+static void run_page(const backward *a, block *b, int64_t kv_head, const branch *br, int n,
+                     int64_t page, int64_t lo, int64_t hi) {
+    const sppo__node *node = &a->at->node[n];
+    int64_t count = node->count - page * SPPO_PAGE, step = a->s.block;
+    if (count > SPPO_PAGE) count = SPPO_PAGE;
+    load_page(a, b, kv_head, node->start + page * SPPO_PAGE, count);
+    for (lo = attention_first(&a->s, node, page, lo); lo < hi; lo += step)
+        meet_page(a, b, kv_head, node, page, count, br->first, br->last, lo,
+                  lo + step < hi ? lo + step : hi);
+}
+
 static void add_page(const attention_sizes *s, float *gradient, const float *page, int64_t kv_head,
                      int64_t row, int64_t count) {
     if (!gradient) return;
@@ -147,25 +174,70 @@ static void add_page(const attention_sizes *s, float *gradient, const float *pag
     }
 }
 
+static float *shared_part(const backward *a, const branch *br, int64_t kv_head) {
+    return a->shared + br->offset + kv_head * 2 * a->at->node[br->shared].count * a->s.W;
+}
+
 static void backward_task(void *context, int64_t task, int thread) {
     const backward *a = context;
     int64_t kv_head = task % a->s.kv_heads;
-    int first = a->at->tree[task / a->s.kv_heads], last = a->at->tree[task / a->s.kv_heads + 1];
+    const branch *br = &a->branch[task / a->s.kv_heads];
     block b = block_at(&a->s, sppo__scratch(thread));
-    for (int n = first; n < last; n++) {
+    if (br->shared >= 0) {
+        int64_t keys = a->at->node[br->shared].count, W = a->s.W;
+        float *dk = shared_part(a, br, kv_head), *dv = dk + keys * W;
+        for (int64_t page = 0, at = 0; at < keys; page++, at += SPPO_PAGE) {
+            size_t bytes =
+                sizeof(float) * (size_t)((keys - at < SPPO_PAGE ? keys - at : SPPO_PAGE) * W);
+            run_page(a, &b, kv_head, br, br->shared, page, br->begin, br->end);
+            memcpy(dk + at * W, b.dk, bytes);
+            memcpy(dv + at * W, b.dv, bytes);
+        }
+    }
+    for (int n = br->first; n < br->last; n++) {
         const sppo__node *node = &a->at->node[n];
+        if (n == br->shared) continue;
         for (int64_t page = 0; page * SPPO_PAGE < node->count; page++) {
             int64_t row = node->start + page * SPPO_PAGE, count = node->count - page * SPPO_PAGE;
             if (count > SPPO_PAGE) count = SPPO_PAGE;
-            load_page(a, &b, kv_head, row, count);
-            int64_t step = a->s.block;
-            for (int64_t lo = attention_first(&a->s, node, page, node->begin); lo < node->end;
-                 lo += step)
-                meet_page(a, &b, kv_head, node, page, count, first, last, lo,
-                          lo + step < node->end ? lo + step : node->end);
+            run_page(a, &b, kv_head, br, n, page, node->begin, node->end);
             add_page(&a->s, a->dk, b.dk, kv_head, row, count);
             add_page(&a->s, a->dv, b.dv, kv_head, row, count);
         }
+    }
+}
+
+/* The branches of all trees, in tree order; returns their number. Floats that they share go to
+ * *floats. */
+static int64_t list_branches(const backward *a, branch *list, int64_t *floats) {
+    int64_t count = 0;
+    *floats = 0;
+    for (int t = 0; t < a->at->trees; t++) {
+        int first = a->at->tree[t], last = a->at->tree[t + 1];
+        const sppo__node *node = a->at->node, *root = &node[first];
+        bool cut = root->count <= SHARED_TOKENS && last - first > 2;
+        if (!cut) {
+            list[count++] = (branch){first, last, root->begin, root->end, -1, 0};
+            continue;
+        }
+        int64_t part = a->s.kv_heads * 2 * root->count * a->s.W;
+        for (int n = first, next; n < last; n = next) {
+            int64_t end = n == first ? root->begin + root->count : node[n].end;
+            for (next = n + 1; n != first && next < last && node[next].begin < end; next++) {}
+            list[count++] = (branch){n, next, node[n].begin, end, first, *floats};
+            *floats += part;
+        }
+    }
+    return count;
+}
+
+/* What the branches of a shared node gave, in their order. */
+static void add_shared(const backward *a, const branch *br) {
+    const sppo__node *node = &a->at->node[br->shared];
+    for (int64_t h = 0; h < a->s.kv_heads; h++) {
+        const float *dk = shared_part(a, br, h);
+        add_page(&a->s, a->dk, dk, h, node->start, node->count);
+        add_page(&a->s, a->dv, dk + node->count * a->s.W, h, node->start, node->count);
     }
 }
 
@@ -176,7 +248,24 @@ sppo_status KERNEL(attention_backward)(sppo__call *c) {
     for (int i = 0; i < 6; i++) *in[i] = sppo__f32(c->in[i]);
     for (int i = 0; i < 3; i++)
         if (c->out[i]) *out[i] = sppo__f32(c->out[i]);
+    sppo__storage *list = NULL, *shared = NULL;
+    int64_t floats, count = 0;
     sppo_status st = sppo__scratch_reserve(block_floats(&a.s) * 4);
-    if (!st) sppo__parallel(a.at->trees * a.s.kv_heads, backward_task, &a);
+    if (!st)
+        st = sppo__storage_new(&list, SPPO_DEVICE_CPU, a.at->nodes * (int64_t)sizeof(branch), false,
+                               "attention_backward");
+    if (!st) {
+        a.branch = list->data;
+        count = list_branches(&a, list->data, &floats);
+        st = sppo__storage_new(&shared, SPPO_DEVICE_CPU, floats * 4, false, "attention_backward");
+    }
+    if (!st) {
+        a.shared = shared->data;
+        sppo__parallel(count * a.s.kv_heads, backward_task, &a);
+        for (int64_t i = 0; i < count; i++)
+            if (a.branch[i].shared >= 0) add_shared(&a, &a.branch[i]);
+    }
+    sppo__storage_release(shared);
+    sppo__storage_release(list);
     return st;
 }

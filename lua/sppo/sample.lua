@@ -1,8 +1,9 @@
 --- Sampling: K answers of many prompts in one batch that refills as answers finish.
 ---
---- A prompt is computed once; its answers continue its keys and values. What is drawn depends on
---- (seed, round, prompt, answer, token) alone, so neither the batch nor a restart changes it. The
---- log-prob of each token is that of the untempered distribution, by the kernels that train.
+--- A prompt is computed once; its answers continue its keys and values. What all prompts begin with,
+--- such as a system message, is computed once for all of them. What is drawn depends on (seed, round,
+--- prompt, answer, token) and on how much is shared, so neither the batch nor a restart changes it.
+--- The log-prob of each token is that of the untempered distribution, by the kernels that train.
 
 local check = require 'sppo.check'
 local engine = require 'sppo.ffi'
@@ -16,6 +17,7 @@ local ffi, C, try = engine.ffi, engine.C, engine.try
 local M = {}
 
 local PREFILL = 512 -- prompt tokens computed at once
+local WORTH_SHARING = 8 -- tokens: a page of keys and values more for each row to look through
 local ARENA = 0
 
 ---@class sppo.sample.Options
@@ -29,12 +31,13 @@ local ARENA = 0
 ---@field seed? integer             0
 ---@field round? integer            0
 ---@field batch? integer            64; answers decoded at once
+---@field shared? integer           0; tokens that all prompts begin with (M.shared)
 ---@field on_token? fun(prompt: integer, answer: integer, id: integer)
 ---@field on_step? fun(rows: integer)
 
 local known = {
   'k', 'max_new_tokens', 'stop_ids', 'temperature', 'top_p', 'top_k', 'min_p', 'seed', 'round',
-  'batch', 'on_token', 'on_step',
+  'batch', 'shared', 'on_token', 'on_step',
 }
 
 ---@class sppo.sample.Prompt
@@ -45,6 +48,33 @@ local known = {
 ---@field tokens integer[]
 ---@field logprobs number[]   log pi_t of each token
 ---@field stopped boolean     false if it was clipped at max_new_tokens
+
+--- Number of tokens that all of two or more prompts begin with, if it is worth computing them apart;
+--- at least one token of each prompt is not among them.
+---@param prompts sppo.sample.Prompt[]
+---@return integer
+function M.shared(prompts)
+  if #prompts < 2 then return 0 end
+  local first, n = prompts[1].tokens, math.huge
+  for _, p in ipairs(prompts) do
+    local same, most = 0, math.min(n, #first - 1, #p.tokens - 1)
+    while same < most and p.tokens[same + 1] == first[same + 1] do same = same + 1 end
+    n = same
+  end
+  return n >= WORTH_SHARING and n or 0
+end
+
+local function check_shared(prompts, shared)
+  local first = prompts[1].tokens
+  for i, p in ipairs(prompts) do
+    for j = 1, shared do
+      if p.tokens[j] ~= first[j] or #p.tokens == j then
+        engine.raise('argument', ('sample: shared = %d, but prompt %d differs from the first ' ..
+          'after %d tokens'):format(shared, i, j - 1), 3)
+      end
+    end
+  end
+end
 
 local function check_prompts(prompts, options, config)
   local longest = 0
@@ -93,20 +123,35 @@ function Sampler:draw(hidden, rows)
   end
 end
 
+--- Computes what all prompts begin with.
+function Sampler:start()
+  if self.shared == 0 then return end
+  self.prefix = self.kv:open(nil, self.shared)
+  self.at:add_slot(self.prefix, self.shared)
+  local tokens = {}
+  for i = 1, self.shared do tokens[i] = self.prompts[1].tokens[i] end
+  scope.run(function()
+    self.net(tensor.ints(tokens), self.at)
+    self.at:commit()
+  end)
+  self.at:reset()
+end
+
 --- Takes as many of the next prompts as fit, computes them, and draws the first token of each
 --- answer.
 function Sampler:prefill()
   local batch, tokens, last = {}, {}, {}
   while self.next_prompt <= #self.prompts do
     local p = self.prompts[self.next_prompt]
-    local too_many = #tokens + #p.tokens > PREFILL or (#batch + 1) * self.k > self.capacity
+    local own = #p.tokens - self.shared
+    local too_many = #tokens + own > PREFILL or (#batch + 1) * self.k > self.capacity
     if #batch > 0 and too_many then break end
     -- Leaves room for at least one answer, so that the batch always goes on.
-    local pages = math.ceil(#p.tokens / segments.PAGE)
+    local pages = math.ceil(own / segments.PAGE)
     if self.kv:pages_free() < self.answer_pages + pages then break end
-    local slot = self.kv:open(nil, #p.tokens)
-    self.at:add_slot(slot, #p.tokens)
-    for _, id in ipairs(p.tokens) do tokens[#tokens + 1] = id end
+    local slot = self.kv:open(self.prefix, own)
+    self.at:add_slot(slot, own)
+    for i = self.shared + 1, #p.tokens do tokens[#tokens + 1] = p.tokens[i] end
     local state = { id = p.id, number = self.next_prompt, slot = slot, left = self.k, answers = {} }
     for k = 1, self.k do
       state.answers[k] = { prompt = state, number = k, tokens = {}, logprobs = {} }
@@ -207,21 +252,23 @@ function M.run(model, prompts, options, emit)
   local max_new = check.number('sample.max_new_tokens', options.max_new_tokens, 'integer', 1, 2^20)
   local longest = check_prompts(prompts, options, model.config)
   local batch = check.number('sample.batch', options.batch or 64, 'integer', 1, 4096)
+  local shared = check.number('sample.shared', options.shared or 0, 'integer', 0, 2^20)
   local capacity = math.min(batch, #prompts * k)
   if #prompts == 0 then return end
+  check_shared(prompts, shared)
 
   -- Pages for a full batch, the prompts it continues, and as many whose last answers linger.
   local function pages(tokens) return math.ceil(tokens / segments.PAGE) end
   local prompts_alive = math.min(#prompts, 2 * math.ceil(capacity / k) + 2)
   local kv = segments.kv_cache(model.config,
-    capacity * pages(max_new) + prompts_alive * pages(longest))
+    capacity * pages(max_new) + prompts_alive * pages(longest - shared) + pages(shared))
   local stops = {}
   for _, id in ipairs(options.stop_ids) do stops[id] = true end
   local rows = math.max(capacity, k)
   local s = setmetatable({
     net = model.net, prompts = prompts, k = k, max_new_tokens = max_new, stops = stops, kv = kv,
     answer_pages = pages(max_new),
-    at = kv:segments(), capacity = capacity, active = {}, waiting = {}, first_waiting = 1,
+    shared = shared, at = kv:segments(), capacity = capacity, active = {}, waiting = {}, first_waiting = 1,
     next_prompt = 1,
     seed = options.seed or 0, round = options.round or 0, sampler = sampler(options), emit = emit,
     on_token = options.on_token, keys = ffi.new('uint32_t[?]', 4 * rows),
@@ -231,6 +278,7 @@ function M.run(model, prompts, options, emit)
 
   local recording = C.sppo_grad_enable(0)
   local ok, err = pcall(function()
+    s:start()
     s:refill()
     while #s.active > 0 do
       s:step()

@@ -1,5 +1,6 @@
 --- Log-probs of given answers: prompts and their answers laid out as segments, one copy of each
---- prompt. Training and rescoring go through here, with the layout that sampling had.
+--- prompt, and one of the tokens that prompts share. Training and rescoring go through here, with
+--- the layout that sampling had: the same cuts give the same bits.
 
 local ops = require 'sppo.ops'
 local segments = require 'sppo.segments'
@@ -7,10 +8,11 @@ local tensor = require 'sppo.tensor'
 
 local M = {}
 
---- Tokens that a group puts into a forward pass: the last token of an answer is only predicted.
----@param group { prompt: integer[], answers: { tokens: integer[] }[] }
+--- Tokens that a group puts into a forward pass: the last token of an answer is only predicted, and
+--- `shared` tokens of the prompt are there once for all groups.
+---@param group { prompt: integer[], shared?: integer, answers: { tokens: integer[] }[] }
 function M.tokens(group)
-  local n = #group.prompt
+  local n = #group.prompt - (group.shared or 0)
   for _, a in ipairs(group.answers) do n = n + math.max(0, #a.tokens - 1) end
   return n
 end
@@ -29,6 +31,14 @@ function M.micro_batches(groups, budget)
   return batches
 end
 
+--- True if the prompts begin with the same `n` tokens.
+local function same_start(a, b, n)
+  for i = 1, n do
+    if a[i] ~= b[i] then return false end
+  end
+  return true
+end
+
 --- Log-prob of each token of each answer of the groups, in order: [tokens], differentiable; and the
 --- answer each belongs to: [tokens] i32.
 ---@param net table
@@ -37,11 +47,19 @@ end
 ---@return sppo.Tensor logprobs, sppo.Tensor answer, integer answers
 function M.token_logprobs(net, groups, options)
   local ids, list, rows, targets, answer = {}, {}, {}, {}, {}
-  local number = 0
+  local number, start, owner = 0, nil, nil
   for _, g in ipairs(groups) do
-    for _, id in ipairs(g.prompt) do ids[#ids + 1] = id end
+    local shared = g.shared or 0
+    if shared == 0 then
+      start = nil
+    elseif not (start and owner.shared == shared and same_start(owner.prompt, g.prompt, shared)) then
+      for i = 1, shared do ids[#ids + 1] = g.prompt[i] end
+      list[#list + 1] = { count = shared }
+      start, owner = #list, g
+    end
+    for i = shared + 1, #g.prompt do ids[#ids + 1] = g.prompt[i] end
     local last = #ids - 1
-    list[#list + 1] = { count = #g.prompt }
+    list[#list + 1] = { parent = start, count = #g.prompt - shared }
     local parent = #list
     for _, a in ipairs(g.answers) do
       local start = #ids

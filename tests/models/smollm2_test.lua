@@ -120,14 +120,16 @@ local function prompts_of(model)
   return list
 end
 
---- 4 answers to each of the 3 prompts, as groups that score.lua takes.
-local function sampled(model, batch)
+--- 4 answers to each of the 3 prompts, as groups that score.lua takes. `shared`: the system message
+--- is computed once for all.
+local function sampled(model, batch, shared)
   local groups = {}
   local prompts = prompts_of(model)
+  shared = shared and sample.shared(prompts) or 0
   sample.run(model, prompts, {
     k = 4, max_new_tokens = 24, stop_ids = { 2 }, temperature = 0.9, top_p = 0.95,
-    seed = 3, round = 2, batch = batch,
-  }, function(i, answers) groups[i] = { prompt = prompts[i].tokens, answers = answers } end)
+    seed = 3, round = 2, batch = batch, shared = shared,
+  }, function(i, answers) groups[i] = { prompt = prompts[i].tokens, shared = shared, answers = answers } end)
   return groups
 end
 
@@ -164,7 +166,7 @@ local function rescore_every_way(model, groups)
   compare.same_bits(backwards, want, 'one prompt at a time')
   for _, g in ipairs(groups) do
     for _, a in ipairs(g.answers) do
-      for _, x in ipairs(rescored(model, { { prompt = g.prompt, answers = { a } } })) do
+      for _, x in ipairs(rescored(model, { { prompt = g.prompt, shared = g.shared, answers = { a } } })) do
         own[#own + 1] = x
       end
     end
@@ -180,6 +182,9 @@ function tests.test_recorded_is_rescored()
   for i = 2, 4 do different = different or answers[i].tokens[1] ~= answers[1].tokens[1] end
   lu.assertTrue(different, 'all answers begin alike: nothing was sampled')
   rescore_every_way(model, groups)
+  groups = sampled(model, nil, true)
+  lu.assertTrue(groups[1].shared >= 8)
+  rescore_every_way(model, groups)
 end
 
 --- A policy of dtype bf16: sampled from bf16 panels, trained from f32 parameters of the same
@@ -192,7 +197,7 @@ end
 --- The tokens and their log-probs, whatever the threads and the batch.
 function tests.test_sampling_is_the_same()
   local model = the_model('f32')
-  local first = sampled(model)
+  local first = sampled(model, nil, true)
   local function same(groups, what)
     for i, g in ipairs(first) do
       for k, a in ipairs(g.answers) do
@@ -203,7 +208,7 @@ function tests.test_sampling_is_the_same()
     end
   end
   for threads, batch in ipairs { 1, 5, 64 } do
-    same(with_threads(threads, sampled, model, batch),
+    same(with_threads(threads, sampled, model, batch, true),
       ('%d threads, batch = %d'):format(threads, batch))
   end
 end

@@ -165,7 +165,7 @@ function tests.test_bf16()
       end
       scope.run(function()
         local each = score.token_logprobs(model.net,
-          { { prompt = record.prompt, answers = record.answers } })
+          { { prompt = record.prompt, shared = record.shared, answers = record.answers } })
         compare.same_bits(each:tolist(), recorded, ('prompt %d'):format(i))
       end)
     end

@@ -65,7 +65,9 @@ function Run:sample_into(path, t, list, options, label)
   local have = records:count()
   local rest = {}
   for i = have + 1, #list do rest[#rest + 1] = list[i] end
-  local tokens = prompts.tokens(model, rest)
+  local all, tokens = prompts.tokens(model, list), {}
+  for i = have + 1, #list do tokens[#tokens + 1] = all[i] end
+  local shared = sample.shared(all)
 
   local ready, written, drawn, started = {}, 0, 0, C.sppo_clock()
   local last_sync = started
@@ -73,7 +75,7 @@ function Run:sample_into(path, t, list, options, label)
   local ok, failure = pcall(sample.run, model, tokens, {
     k = options.k, temperature = options.temperature, top_p = options.top_p, top_k = options.top_k,
     min_p = options.min_p, max_new_tokens = options.max_new_tokens, batch = options.batch,
-    seed = self.recipe.values.seed, round = t, stop_ids = stop_ids(model),
+    seed = self.recipe.values.seed, round = t, stop_ids = stop_ids(model), shared = shared,
     on_step = function(rows)
       drawn = drawn + rows
       local now = C.sppo_clock()
@@ -91,7 +93,7 @@ function Run:sample_into(path, t, list, options, label)
       a.tokens, a.logprobs = msgpack.i32(a.tokens), msgpack.f32(a.logprobs)
     end
     ready[number] = { id = rest[number].id, kind = rest[number].kind, text = rest[number].text,
-      prompt = msgpack.i32(tokens[number].tokens), answers = answers }
+      prompt = msgpack.i32(tokens[number].tokens), shared = shared, answers = answers }
     while ready[written + 1] do
       written = written + 1
       records:append(ready[written])
@@ -220,7 +222,8 @@ function Run:select(t)
       if not indices then
         counts[reason] = (counts[reason] or 0) + 1
       else
-        local row = { id = record.id, prompt = msgpack.i32(record.prompt), answers = {},
+        local row = { id = record.id, prompt = msgpack.i32(record.prompt),
+          shared = record.shared, answers = {},
           pair = matrices[i].matrix[indices[1]][indices[#indices]] }
         for n, k in ipairs(indices) do
           local a = record.answers[k]
