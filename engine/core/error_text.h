@@ -32,7 +32,7 @@
 /* ---- devices ---- */
 #define TEXT_NO_CUDA "device 'cuda': this build has no CUDA (configure with -DSPPO_CUDA=ON)"
 #define TEXT_DEVICES "%s: inputs 0 and %d are on different devices, %s and %s"
-#define TEXT_CPU_NAME "SPPO_CPU: '%s' is none of avx512, avx2, plain"
+#define TEXT_CPU_NAME "SPPO_CPU: '%s' is none of avx512vnni, avx512, avx2, plain"
 #define TEXT_CPU_LACKS "SPPO_CPU: this processor lacks %s"
 #define TEXT_THREADS "threads must be in 1..256, got %d"
 #define TEXT_INTERRUPTED "%s: interrupted"

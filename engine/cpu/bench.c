@@ -52,14 +52,14 @@ static double measure(bench *b, sppo__task task, int threads, double seconds) {
 
 double sppo_bench_fma(int threads, double seconds) {
     bench b = {.fma = sppo_cpu_peak_fma_plain};
-    if (!strcmp(sppo_cpu_name(), "avx512")) b.fma = sppo_cpu_peak_fma_avx512;
+    if (!strncmp(sppo_cpu_name(), "avx512", 6)) b.fma = sppo_cpu_peak_fma_avx512;
     if (!strcmp(sppo_cpu_name(), "avx2")) b.fma = sppo_cpu_peak_fma_avx2;
     return measure(&b, fma_task, threads, seconds);
 }
 
 double sppo_bench_read(int threads, int64_t bytes, double seconds) {
     bench b = {.read = sppo_cpu_peak_read_plain};
-    if (!strcmp(sppo_cpu_name(), "avx512")) b.read = sppo_cpu_peak_read_avx512;
+    if (!strncmp(sppo_cpu_name(), "avx512", 6)) b.read = sppo_cpu_peak_read_avx512;
     if (!strcmp(sppo_cpu_name(), "avx2")) b.read = sppo_cpu_peak_read_avx2;
     b.share = threads > 0 ? bytes / 1024 / threads * 256 : 0;
     if (b.share <= 0) return 0;

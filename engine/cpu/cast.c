@@ -6,7 +6,7 @@
 #include "cpu/cpu.h"
 #include "cpu/panel.h"
 
-enum { Q8 = 32, Q8_BYTES = 34, RUN = 1024, TASK_VALUES = 1 << 16 };
+enum { RUN = 1024, TASK_VALUES = 1 << 16 };
 
 static void q8_read(const char *block, float *dst) {
     uint16_t d;
@@ -46,7 +46,7 @@ static void values_read(sppo_dtype dtype, const void *src, int64_t first, int64_
         for (int64_t i = 0; i < count; i++) dst[i] = f16_to_f32(half[i]);
         break;
     case SPPO_DTYPE_Q8_0:
-        for (int64_t i = 0; i < count; i += Q8) q8_read(p + i / Q8 * Q8_BYTES, dst + i);
+        for (int64_t i = 0; i < count; i += Q8) q8_read(p + i / Q8 * Q8_ROW_BLOCK, dst + i);
         break;
     default: memcpy(dst, p, (size_t)count * sizeof *dst);
     }
@@ -64,7 +64,7 @@ static void values_write(sppo_dtype dtype, const float *src, int64_t first, int6
         for (int64_t i = 0; i < count; i++) half[i] = f32_to_f16(src[i]);
         break;
     case SPPO_DTYPE_Q8_0:
-        for (int64_t i = 0; i < count; i += Q8) q8_write(src + i, p + i / Q8 * Q8_BYTES);
+        for (int64_t i = 0; i < count; i += Q8) q8_write(src + i, p + i / Q8 * Q8_ROW_BLOCK);
         break;
     default: memcpy(p, src, (size_t)count * sizeof *src);
     }
@@ -135,20 +135,20 @@ sppo_status KERNEL(copy)(sppo__call *c) {
 
 /* Puts values k .. k + depth - 1 of 64 rows, [64][32], into a panel; `block` is the q8_0 form. */
 static void panel_put(sppo_dtype dtype, char *panel, int64_t k, int64_t depth, float value[][Q8],
-                      char block[][Q8_BYTES]) {
+                      char block[][Q8_ROW_BLOCK]) {
     if (dtype == SPPO_DTYPE_Q8_0) {
         char *p = panel + k / Q8 * Q8_BLOCK;
         for (int n = 0; n < SPPO_PANEL; n++) {
             memcpy(p + n * 2, block[n], 2);
-            for (int i = 0; i < Q8; i++) p[2 * SPPO_PANEL + i * SPPO_PANEL + n] = block[n][2 + i];
+            for (int i = 0; i < Q8; i++)
+                p[2 * SPPO_PANEL + q8_at(i, n)] = (char)(block[n][2 + i] + Q8_BIAS);
         }
         return;
     }
     for (int64_t i = 0; i < depth; i++) {
         for (int n = 0; n < SPPO_PANEL; n++) {
-            int64_t at = (k + i) * SPPO_PANEL + n;
-            if (dtype == SPPO_DTYPE_F32) ((float *)panel)[at] = value[n][i];
-            else ((uint16_t *)panel)[at] = f32_to_bf16(value[n][i]);
+            if (dtype == SPPO_DTYPE_F32) ((float *)panel)[(k + i) * SPPO_PANEL + n] = value[n][i];
+            else ((uint16_t *)panel)[panel_bf16_at(k + i, n)] = f32_to_bf16(value[n][i]);
         }
     }
 }
@@ -161,13 +161,14 @@ static void pack_task(void *context, int64_t task, int thread) {
     int64_t first = task * SPPO_PANEL;
     int64_t rows = w->N - first < SPPO_PANEL ? w->N - first : SPPO_PANEL;
     float value[SPPO_PANEL][Q8] = {{0}};
-    char block[SPPO_PANEL][Q8_BYTES] = {{0}};
+    char block[SPPO_PANEL][Q8_ROW_BLOCK] = {{0}};
     for (int64_t k = 0; k < w->K; k += Q8) {
         int64_t depth = w->K - k < Q8 ? w->K - k : Q8;
         for (int64_t n = 0; n < rows; n++) {
             int64_t at = (first + n) * w->K + k;
             if (from == SPPO_DTYPE_Q8_0 && to == from) {
-                memcpy(block[n], (const char *)sppo__raw(w->x) + at / Q8 * Q8_BYTES, Q8_BYTES);
+                memcpy(block[n], (const char *)sppo__raw(w->x) + at / Q8 * Q8_ROW_BLOCK,
+                       Q8_ROW_BLOCK);
                 continue;
             }
             values_read(from, sppo__raw(w->x), at, depth, value[n]);

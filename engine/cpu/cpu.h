@@ -1,6 +1,6 @@
 /* cpu.h - what CPU kernels share: their names, the tables, the thread pool, scratch memory.
  *
- * Each family file is compiled once per instruction set with SPPO_ISA set to avx512, avx2 or plain;
+ * Each family file is compiled once per instruction set with SPPO_ISA set to avx512vnni, avx512, avx2 or plain;
  * KERNEL(square) is then sppo_cpu_square_avx512 and so on. */
 
 #ifndef SPPO_CPU_H
@@ -12,6 +12,7 @@
 #define SPPO__PASTE(a, b, c) SPPO__PASTE3(a, b, c)
 #define KERNEL(name) SPPO__PASTE(sppo_cpu_, name, SPPO_ISA)
 
+extern const sppo__kernel sppo__cpu_table_avx512vnni[SPPO_OP_COUNT];
 extern const sppo__kernel sppo__cpu_table_avx512[SPPO_OP_COUNT];
 extern const sppo__kernel sppo__cpu_table_avx2[SPPO_OP_COUNT];
 extern const sppo__kernel sppo__cpu_table_plain[SPPO_OP_COUNT];

@@ -13,6 +13,7 @@ typedef struct choice {
 } choice;
 
 static const choice choices[] = {
+    {"avx512vnni", sppo__cpu_table_avx512vnni},
     {"avx512", sppo__cpu_table_avx512},
     {"avx2", sppo__cpu_table_avx2},
     {"plain", sppo__cpu_table_plain},
@@ -24,12 +25,14 @@ static const choice *chosen;
 static bool has(const char *name) {
 #if defined(__x86_64__)
     __builtin_cpu_init();
+    if (!strcmp(name, "avx512vnni")) return has("avx512") && __builtin_cpu_supports("avx512vnni");
     if (!strcmp(name, "avx512"))
         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
                __builtin_cpu_supports("fma");
     if (!strcmp(name, "avx2"))
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+               __builtin_cpu_supports("f16c");
 #endif
     return !strcmp(name, "plain");
 }

@@ -32,13 +32,14 @@ static void gather(const sppo_tensor *w, int64_t row, float *dst) {
         for (int64_t k = 0; k < K; k++) dst[k] = ((const float *)panel)[k * 64 + lane];
     } else if (w->dtype == SPPO_DTYPE_BF16) {
         for (int64_t k = 0; k < K; k++)
-            dst[k] = bf16_to_f32(((const uint16_t *)panel)[k * 64 + lane]);
+            dst[k] = bf16_to_f32(((const uint16_t *)panel)[panel_bf16_at(k, lane)]);
     } else {
         for (int64_t k = 0; k < K; k += 32, panel += Q8_BLOCK) {
             uint16_t half;
             memcpy(&half, panel + lane * 2, sizeof half);
-            const int8_t *q = (const int8_t *)panel + 128;
-            for (int j = 0; j < 32; j++) dst[k + j] = f16_to_f32(half) * (float)q[j * 64 + lane];
+            const uint8_t *q = (const uint8_t *)panel + 128;
+            for (int j = 0; j < 32; j++)
+                dst[k + j] = f16_to_f32(half) * (float)(q[q8_at(j, lane)] - Q8_BIAS);
         }
     }
 }

@@ -19,7 +19,7 @@ typedef struct head {
     sppo_dtype dtype;
     int64_t bytes;  // of one panel
     const char *panel;
-    const float *hidden;
+    panel_rows hidden;
     const int32_t *target;
 } head;
 
@@ -30,7 +30,7 @@ static head head_of(const sppo__call *c) {
               .V = weight->shape[0],
               .dtype = weight->dtype,
               .panel = sppo__raw(weight),
-              .hidden = sppo__f32(hidden),
+              .hidden.x = sppo__f32(hidden),
               .target = sppo__i32(c->in[2])};
     h.bytes = panel_bytes(h.dtype, h.D);
     h.chunks = (h.V + LSE_CHUNK - 1) / LSE_CHUNK;
@@ -38,12 +38,23 @@ static head head_of(const sppo__call *c) {
     return h;
 }
 
+/* The rows as logits_block reads them; to be followed by end. */
+static sppo_status begin(head *h) {
+    return h->dtype == SPPO_DTYPE_Q8_0 ? panel_quantize(&h->hidden, h->n, h->D, "token_logprob")
+                                       : SPPO_OK;
+}
+
+static void end(head *h) {
+    sppo__storage_release(h->hidden.memory);
+}
+
 /* Logits of `rows` rows from `row` on, for `panels` panels from `panel` on. */
 static void logits_block(const head *h, int64_t row, int64_t rows, int64_t panel, int64_t panels,
-                         float *logits, int64_t ld, float *scratch) {
+                         float *logits, int64_t ld) {
+    panel_rows hidden = panel_rows_from(&h->hidden, row, h->D);
     for (int64_t p = 0; p < panels; p++)
-        panel_forward(h->dtype, h->panel + (panel + p) * h->bytes, rows, h->D,
-                      h->hidden + row * h->D, h->D, logits + p * 64, ld, scratch);
+        panel_forward(h->dtype, h->panel + (panel + p) * h->bytes, NULL, rows, h->D, &hidden,
+                      logits + p * 64, ld);
 }
 
 typedef struct forward {
@@ -55,12 +66,11 @@ typedef struct forward {
 static void forward_task(void *context, int64_t task, int thread) {
     const forward *f = context;
     const head *h = &f->h;
-    float *scratch = sppo__scratch(thread), *logits = scratch + PANEL_SCRATCH_FORWARD;
+    float *logits = sppo__scratch(thread);
     int64_t chunk = task / h->row_blocks, row = task % h->row_blocks * ROWS;
     int64_t rows = h->n - row < ROWS ? h->n - row : ROWS, first = chunk * LSE_CHUNK;
     int64_t count = h->V - first < LSE_CHUNK ? h->V - first : LSE_CHUNK;
-    logits_block(h, row, rows, chunk * CHUNK_PANELS, panel_count(count), logits, LSE_CHUNK,
-                 scratch);
+    logits_block(h, row, rows, chunk * CHUNK_PANELS, panel_count(count), logits, LSE_CHUNK);
     for (int64_t r = 0; r < rows; r++) {
         const float *x = logits + r * LSE_CHUNK;
         int64_t at = h->target[row + r] - first;
@@ -73,14 +83,15 @@ static void forward_task(void *context, int64_t task, int thread) {
 sppo_status KERNEL(token_logprob)(sppo__call *c) {
     forward f = {.h = head_of(c), .picked = sppo__f32(c->out[0])};
     float *lse = sppo__f32(c->out[1]);
-    const head *h = &f.h;
+    head *h = &f.h;
     if (!h->n) return SPPO_OK;
     sppo_tensor *parts;
     sppo_status st = sppo__tensor_make(&parts, SPPO_DTYPE_F32, SPPO_DEVICE_CPU, SPPO_LAYOUT_ROWS, 3,
                                        (int64_t[]){h->n, h->chunks, 2}, "token_logprob");
     if (st) return st;
     f.part = sppo__raw(parts);
-    st = sppo__scratch_reserve((PANEL_SCRATCH_FORWARD + ROWS * LSE_CHUNK) * (int64_t)sizeof(float));
+    st = sppo__scratch_reserve(ROWS * LSE_CHUNK * (int64_t)sizeof(float));
+    if (!st) st = begin(h);
     if (!st) {
         sppo__parallel(h->chunks * h->row_blocks, forward_task, &f);
         for (int64_t r = 0; r < h->n; r++) {
@@ -88,6 +99,7 @@ sppo_status KERNEL(token_logprob)(sppo__call *c) {
             f.picked[r] -= lse[r];
         }
     }
+    end(h);
     sppo_tensor_release(parts);
     return st;
 }
@@ -107,6 +119,7 @@ typedef struct backward {
 } backward;
 
 static void dlogits_task(void *context, int64_t task, int thread) {
+    (void)thread;
     const backward *b = context;
     const head *h = &b->h;
     int64_t piece = task / b->logit_blocks, row = task % b->logit_blocks * ROWS;
@@ -114,7 +127,7 @@ static void dlogits_task(void *context, int64_t task, int thread) {
     int64_t columns = b->width - first < LSE_CHUNK ? b->width - first : LSE_CHUNK;
     float *block = b->dlogits + row * b->width + first;
     logits_block(h, b->row + row, rows, b->panel + piece * CHUNK_PANELS, columns / 64, block,
-                 b->width, sppo__scratch(thread));
+                 b->width);
     for (int64_t r = 0; r < rows; r++) {
         float *x = block + r * b->width, g = b->dout[b->row + row + r];
         vf shift = vset(b->lse[b->row + row + r]), scale = vset(-g);
@@ -141,8 +154,8 @@ static void gradient_task(void *context, int64_t task, int thread) {
     int64_t p = task / b->k_blocks, k = task % b->k_blocks * b->k_block;
     int64_t count = h->D - k < b->k_block ? h->D - k : b->k_block;
     int64_t columns = b->count - p * 64 < 64 ? b->count - p * 64 : 64;
-    panel_dweight(b->rows, k, count, h->hidden + b->row * h->D, h->D, b->dlogits + p * 64, b->width,
-                  columns, b->dpanel + (b->panel + p) * 64 * h->D, scratch);
+    panel_dweight(b->rows, k, count, h->hidden.x + b->row * h->D, h->D, b->dlogits + p * 64,
+                  b->width, columns, b->dpanel + (b->panel + p) * 64 * h->D, scratch);
 }
 
 static void run_group(backward *b) {
@@ -173,7 +186,7 @@ static int64_t group_chunks(int64_t rows, int64_t chunks) {
  * vocabulary and over rows in order, whatever the groups. */
 sppo_status KERNEL(token_logprob_backward)(sppo__call *c) {
     backward b = {.h = head_of(c), .lse = sppo__f32(c->in[3]), .dout = sppo__f32(c->in[4])};
-    const head *h = &b.h;
+    head *h = &b.h;
     if (c->out[0]) b.dhidden = sppo__f32(c->out[0]);
     if (c->out[1]) b.dpanel = sppo__f32(c->out[1]);
     if (!h->n || !h->D || (!b.dhidden && !b.dpanel)) return SPPO_OK;
@@ -185,9 +198,8 @@ sppo_status KERNEL(token_logprob_backward)(sppo__call *c) {
                                        "token_logprob_backward");
     if (st) return st;
     b.dlogits = sppo__f32(dlogits);
-    int64_t floats =
-        PANEL_SCRATCH_DX > PANEL_SCRATCH_FORWARD ? PANEL_SCRATCH_DX : PANEL_SCRATCH_FORWARD;
-    st = sppo__scratch_reserve(floats * (int64_t)sizeof(float));
+    st = sppo__scratch_reserve(PANEL_SCRATCH_DX * (int64_t)sizeof(float));
+    if (!st) st = begin(h);
     for (b.row = 0; b.row < h->n && !st; b.row += most_rows) {
         b.rows = h->n - b.row < most_rows ? h->n - b.row : most_rows;
         for (int64_t chunk = 0; chunk < h->chunks; chunk += most_chunks) {
@@ -200,6 +212,7 @@ sppo_status KERNEL(token_logprob_backward)(sppo__call *c) {
             run_group(&b);
         }
     }
+    end(h);
     sppo_tensor_release(dlogits);
     return st;
 }

@@ -20,7 +20,7 @@ typedef struct weight {
 
 typedef struct work {
     int64_t M, K;
-    const float *x;
+    panel_rows x;
     float *dx;
     int count;
     weight w[WEIGHTS];
@@ -40,37 +40,42 @@ static void set_weight(weight *w, const sppo_tensor *t) {
 
 static void forward_task(void *context, int64_t task, int thread) {
     const work *f = context;
-    float *scratch = sppo__scratch(thread), *edge = scratch + PANEL_SCRATCH_FORWARD;
+    float *edge = sppo__scratch(thread);
     int64_t row = task / f->panels * f->row_block, p = task % f->panels;
     int64_t rows = f->M - row < f->row_block ? f->M - row : f->row_block;
     const weight *w = f->w;
     while (p >= w->panels) p -= w++->panels;
-    const float *x = f->x + row * f->K;
+    panel_rows x = panel_rows_from(&f->x, row, f->K);
+    const char *panel = w->panel + p * w->bytes, *next = NULL;
+    if (p + sppo_threads() < w->panels) next = panel + sppo_threads() * w->bytes;
     float *y = w->y + row * w->N + p * 64;
     int64_t columns = w->N - p * 64;
     if (columns >= 64) {
-        panel_forward(w->dtype, w->panel + p * w->bytes, rows, f->K, x, f->K, y, w->N, scratch);
+        panel_forward(w->dtype, panel, next, rows, f->K, &x, y, w->N);
         return;
     }
-    panel_forward(w->dtype, w->panel + p * w->bytes, rows, f->K, x, f->K, edge, 64, scratch);
+    panel_forward(w->dtype, panel, next, rows, f->K, &x, edge, 64);
     columns_copy(rows, columns, edge, 64, y, w->N);
 }
 
 sppo_status KERNEL(linear)(sppo__call *c) {
     work f = {.M = sppo__rows(c->in[0]),
               .K = sppo__columns(c->in[0]),
-              .x = sppo__f32(c->in[0]),
+              .x.x = sppo__f32(c->in[0]),
               .count = c->n_in - 1};
+    bool q8 = false;
     for (int i = 0; i < f.count; i++) {
         set_weight(&f.w[i], c->in[1 + i]);
+        q8 |= f.w[i].dtype == SPPO_DTYPE_Q8_0;
         f.w[i].y = sppo__f32(c->out[i]);
         f.panels += f.w[i].panels;
     }
     if (!f.M || !f.panels) return SPPO_OK;
     panel_cut(f.M, 96, PANEL_ROWS, f.panels, &f.row_block, &f.row_blocks);
-    sppo_status st =
-        sppo__scratch_reserve((PANEL_SCRATCH_FORWARD + PANEL_ROWS * 64) * (int64_t)sizeof(float));
+    sppo_status st = sppo__scratch_reserve(PANEL_ROWS * 64 * (int64_t)sizeof(float));
+    if (!st && q8) st = panel_quantize(&f.x, f.M, f.K, "linear");
     if (!st) sppo__parallel(f.row_blocks * f.panels, forward_task, &f);
+    sppo__storage_release(f.x.memory);
     return st;
 }
 
@@ -97,7 +102,7 @@ static void dweight_task(const work *b, int64_t task, float *scratch) {
     }
     int64_t columns = w->N - p * 64 < 64 ? w->N - p * 64 : 64;
     int64_t count = b->K - k < b->k_block ? b->K - k : b->k_block;
-    panel_dweight(b->M, k, count, b->x, b->K, w->dy + p * 64, w->N, columns,
+    panel_dweight(b->M, k, count, b->x.x, b->K, w->dy + p * 64, w->N, columns,
                   w->dpanel + p * 64 * b->K, scratch);
 }
 
@@ -130,7 +135,7 @@ sppo_status KERNEL(linear_backward)(sppo__call *c) {
     }
     int64_t tasks = b.row_blocks * b.dx_blocks;
     if (panels) {
-        b.x = sppo__f32(c->in[0]);
+        b.x.x = sppo__f32(c->in[0]);
         panel_cut(b.K, 96, PANEL_ROWS, panels, &b.k_block, &b.k_blocks);
         tasks += panels * b.k_blocks;
     }

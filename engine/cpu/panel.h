@@ -1,28 +1,28 @@
 /* panel.h - weights in panels: how they lie, and the three products that read or make them.
  *
  * A [N, K] weight is ceil(N / 64) panels, each for 64 output rows; rows past N are zero.
- *     f32, bf16   [K][64]
- *     q8_0        K / 32 blocks of 64 scales (f16), then [32][64] of int8; a value is its scale
- *                 times its int8, which is exact in f32
+ *     f32         [K][64]
+ *     bf16        [K][32][2]: columns n and n + 32 side by side
+ *     q8_0        K / 32 blocks (q8.h); a value is its scale times its int8, which is exact in f32
  * Everything here is a part of an op, run by one thread on a block of its work. */
 
 #ifndef SPPO_PANEL_H
 #define SPPO_PANEL_H
 
+#include "cpu/cpu.h"
+#include "cpu/q8.h"
 #include "cpu/tile.h"
 
 enum {
-    PANEL_DEPTH = 640,          // most rows of a panel multiplied in one go: they stay in L2
-    PANEL_ROWS = 384,           // most rows of x in one task
-    PANEL_EXPAND = 24,          // from so many rows on it pays to make f32 of bf16 first
-    PANEL_DX_DEPTH = 256,       // rows of W that are transposed at once
-    PANEL_DWEIGHT_DEPTH = 128,  // rows of dy copied at once: they stay in L1
-    Q8_BLOCK = 64 * 2 + 32 * 64
+    PANEL_DEPTH = 640,         // most rows of a panel multiplied in one go: they stay in L2
+    PANEL_ROWS = 384,          // most rows of x in one task
+    PANEL_QUANTIZE = 16,       // rows of x made q8_0 in one task
+    PANEL_DX_DEPTH = 256,      // rows of W that are transposed at once
+    PANEL_DWEIGHT_DEPTH = 128  // rows of dy copied at once: they stay in L1
 };
 
 /* Floats of scratch that the products want. */
 enum {
-    PANEL_SCRATCH_FORWARD = PANEL_DEPTH * 64,
     PANEL_SCRATCH_DX = PANEL_DX_DEPTH * 64 + 64 * 64 + PANEL_ROWS * 64,
     PANEL_SCRATCH_DWEIGHT = PANEL_DWEIGHT_DEPTH * 64
 };
@@ -30,7 +30,12 @@ enum {
 static inline int64_t panel_bytes(sppo_dtype dtype, int64_t K) {
     if (dtype == SPPO_DTYPE_F32) return K * 64 * 4;
     if (dtype == SPPO_DTYPE_BF16) return K * 64 * 2;
-    return K / 32 * Q8_BLOCK;
+    return K / Q8 * Q8_BLOCK;
+}
+
+/* Where value k of row n (0..63) lies in a bf16 panel. */
+static inline int64_t panel_bf16_at(int64_t k, int64_t n) {
+    return k * 64 + n % 32 * 2 + n / 32;
 }
 
 static inline int64_t panel_count(int64_t N) {
@@ -57,52 +62,71 @@ static inline void panel_expand(sppo_dtype dtype, const void *panel, int64_t k, 
     }
     if (dtype == SPPO_DTYPE_BF16) {
         const uint16_t *src = (const uint16_t *)panel + k * 64;
-        for (int64_t i = 0; i < depth * 64; i += VL) vstore(dst + i, vload_bf16(src + i));
+        for (int64_t i = 0; i < depth; i++, src += 64, dst += 64)
+            for (int n = 0; n < 32; n += VL) {
+                vf low, high;
+                vload_bf16_pairs(src + 2 * n, &low, &high);
+                vstore(dst + n, low);
+                vstore(dst + 32 + n, high);
+            }
         return;
     }
-    const char *block = (const char *)panel + k / 32 * Q8_BLOCK;
-    for (; depth > 0; depth -= 32, block += Q8_BLOCK, dst += 32 * 64) {
-        uint16_t half[64];
-        float scale[64];
-        memcpy(half, block, sizeof half);
-        for (int n = 0; n < 64; n++) scale[n] = f16_to_f32(half[n]);
-        const int8_t *q = (const int8_t *)block + sizeof half;
-        int64_t rows = depth < 32 ? depth : 32;
-        for (int n = 0; n < 64; n += VL) {
-            vf s = vload(scale + n);
-            for (int64_t r = 0; r < rows; r++)
-                vstore(dst + r * 64 + n, vload_i8(q + r * 64 + n) * s);
-        }
-    }
+    q8_expand(panel, k, depth, dst);
 }
 
-/* y[r, 0..63] = sum over k of x[r, k] * panel[k, 0..63]. */
-static inline void panel_forward(sppo_dtype dtype, const void *panel, int64_t rows, int64_t K,
-                                 const float *x, int64_t ldx, float *y, int64_t ldy,
-                                 float *scratch) {
-    if (K == 0) {  // the empty sum
-        tile_f32(rows, 0, x, ldx, 1, x, 64, y, ldy, false);
+/* Rows of x as the products read them: f32, and beside them q8_0 where a weight is q8_0. */
+typedef struct panel_rows {
+    const float *x;  // [rows][K]
+    q8_rows q8;
+    sppo__storage *memory;  // of q8; NULL without
+} panel_rows;
+
+static inline panel_rows panel_rows_from(const panel_rows *x, int64_t row, int64_t K) {
+    panel_rows some = {.x = x->x + row * K};
+    if (x->memory) some.q8 = q8_rows_from(&x->q8, row);
+    return some;
+}
+
+typedef struct panel_quantize_work {
+    const panel_rows *x;
+    int64_t rows, K;
+} panel_quantize_work;
+
+static inline void panel_quantize_task(void *context, int64_t task, int thread) {
+    const panel_quantize_work *w = context;
+    (void)thread;
+    for (int64_t r = task * PANEL_QUANTIZE; r < w->rows && r < (task + 1) * PANEL_QUANTIZE; r++)
+        q8_quantize_row(&w->x->q8, r, w->x->x + r * w->K);
+}
+
+/* Makes the q8_0 form of `rows` rows of x; the caller releases x->memory. */
+static inline sppo_status panel_quantize(panel_rows *x, int64_t rows, int64_t K, const char *what) {
+    sppo_status st =
+        sppo__storage_new(&x->memory, SPPO_DEVICE_CPU, q8_rows_bytes(rows, K), false, what);
+    if (st) return st;
+    x->q8 = q8_rows_at(x->memory->data, rows, K);
+    panel_quantize_work w = {x, rows, K};
+    sppo__parallel((rows + PANEL_QUANTIZE - 1) / PANEL_QUANTIZE, panel_quantize_task, &w);
+    return SPPO_OK;
+}
+
+/* y[r, 0..63] = sum over k of x[r, k] * panel[k, 0..63]. `next` is the panel that this thread will
+ * probably be asked for next, or NULL. */
+static inline void panel_forward(sppo_dtype dtype, const char *panel, const char *next,
+                                 int64_t rows, int64_t K, const panel_rows *from, float *y,
+                                 int64_t ldy) {
+    if (dtype == SPPO_DTYPE_Q8_0) {
+        q8_forward(&from->q8, rows, panel, y, ldy);
         return;
     }
-    bool direct = dtype == SPPO_DTYPE_F32 || (dtype == SPPO_DTYPE_BF16 && rows < PANEL_EXPAND);
-    int64_t most = direct && rows <= TILE_ROWS ? K : PANEL_DEPTH;
-    if (!direct && rows <= TILE_ROWS) most = 32;  // stays in L1
-    int64_t parts = (K + most - 1) / most, step = (K + parts - 1) / parts;
-    step = (step + 31) / 32 * 32;
-    for (int64_t k = 0; k < K; k += step) {
-        int64_t depth = K - k < step ? K - k : step;
-        if (dtype == SPPO_DTYPE_BF16 && direct) {
-            tile_bf16(rows, depth, x + k, ldx, 1, (const uint16_t *)panel + k * 64, 64, y, ldy,
-                      k > 0);
-            continue;
-        }
-        const float *b = (const float *)panel + k * 64;
-        if (!direct) {
-            panel_expand(dtype, panel, k, depth, scratch);
-            b = scratch;
-        }
-        tile_f32(rows, depth, x + k, ldx, 1, b, 64, y, ldy, k > 0);
-    }
+    bool half = dtype == SPPO_DTYPE_BF16;
+    int64_t most = rows <= TILE_ROWS ? K : PANEL_DEPTH, parts = (K + most - 1) / (most ? most : 1);
+    int64_t step = parts ? (K + parts - 1) / parts : 0, bytes = half ? 128 : 256, k = 0;
+    do {  // also once for K = 0, the empty sum
+        tile_panel(half, rows, K - k < step ? K - k : step, from->x + k, K, panel + k * bytes, y,
+                   ldy, k > 0, next ? next + k * bytes : NULL);
+        k += step;
+    } while (k < K);
 }
 
 /* A block of columns of y that is 64 wide in scratch and `columns` wide in place. */

@@ -9,34 +9,38 @@
 #define SPPO_SIMD_H
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
 #if defined(__AVX512F__)
 #include <immintrin.h>
-enum { VL = 16, TILE_ROWS = 6, TILE_VECTORS = 4 };
+enum { VL = 16, TILE_ROWS = 6, TILE_VECTORS = 4, Q8_TILE_ROWS = 6, Q8_TILE_VECTORS = 2 };
 #elif defined(__AVX2__)
 #include <immintrin.h>
-enum { VL = 8, TILE_ROWS = 6, TILE_VECTORS = 2 };
+enum { VL = 8, TILE_ROWS = 6, TILE_VECTORS = 2, Q8_TILE_ROWS = 4, Q8_TILE_VECTORS = 1 };
 #else
-enum { VL = 4, TILE_ROWS = 4, TILE_VECTORS = 2 };
+enum { VL = 4, TILE_ROWS = 4, TILE_VECTORS = 2, Q8_TILE_ROWS = 4, Q8_TILE_VECTORS = 1 };
 #endif
 
 #if defined(__AVX512F__)
 typedef float vf __attribute__((vector_size(64)));
 typedef int32_t vi __attribute__((vector_size(64)));
-typedef uint16_t vu16 __attribute__((vector_size(32)));
 typedef uint32_t vu32 __attribute__((vector_size(64)));
+typedef uint8_t vb __attribute__((vector_size(64)));
+typedef int8_t vi8 __attribute__((vector_size(16)));
 #elif defined(__AVX2__)
 typedef float vf __attribute__((vector_size(32)));
 typedef int32_t vi __attribute__((vector_size(32)));
-typedef uint16_t vu16 __attribute__((vector_size(16)));
 typedef uint32_t vu32 __attribute__((vector_size(32)));
+typedef uint8_t vb __attribute__((vector_size(32)));
+typedef int8_t vi8 __attribute__((vector_size(8)));
 #else
 typedef float vf __attribute__((vector_size(16)));
 typedef int32_t vi __attribute__((vector_size(16)));
-typedef uint16_t vu16 __attribute__((vector_size(8)));
 typedef uint32_t vu32 __attribute__((vector_size(16)));
+typedef uint8_t vb __attribute__((vector_size(16)));
+typedef int8_t vi8 __attribute__((vector_size(4)));
 #endif
 
 /* For bodies that must be compiled anew for each constant they are called with. */
@@ -107,22 +111,78 @@ static inline vf vsqrt(vf x) {
 #endif
 }
 
-/* VL bf16 values as f32. */
-static inline vf vload_bf16(const uint16_t *p) {
-    vu16 h;
-    memcpy(&h, p, sizeof h);
-    vu32 w = __builtin_convertvector(h, vu32) << 16;
-    return (vf)w;
+/* 2 VL bf16 values as f32: the even ones, then the odd ones. */
+static inline void vload_bf16_pairs(const uint16_t *p, vf *even, vf *odd) {
+    vu32 w;
+    memcpy(&w, p, sizeof w);
+    *even = (vf)(w << 16);
+    *odd = (vf)(w & 0xffff0000);
 }
 
-/* VL bytes as f32. */
-static inline vf vload_i8(const int8_t *p) {
+static inline float f16_to_f32(uint16_t h) {
+    uint32_t w = (uint32_t)(h & 0x7fff) << 13;
+    float x;
+    memcpy(&x, &w, sizeof x);
+    x *= 0x1p112f;  // moves the exponent's bias; makes f16's subnormal numbers normal
+    memcpy(&w, &x, sizeof w);
+    w |= (h & 0x7c00) == 0x7c00 ? 0x7f800000 : 0;
+    w |= (uint32_t)(h & 0x8000) << 16;
+    memcpy(&x, &w, sizeof x);
+    return x;
+}
+
+/* VL f16 values as f32. */
+static inline vf vload_f16(const uint16_t *p) {
 #if defined(__AVX512F__)
-    return (vf)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)));
+    return (vf)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
 #elif defined(__AVX2__)
-    return (vf)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)));
+    return (vf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
 #else
-    return (vf){(float)p[0], (float)p[1], (float)p[2], (float)p[3]};
+    return (vf){f16_to_f32(p[0]), f16_to_f32(p[1]), f16_to_f32(p[2]), f16_to_f32(p[3])};
+#endif
+}
+
+static inline vi vset_i32(int32_t x) {
+    return x - (vi){0};
+}
+
+static inline vb vload_bytes(const uint8_t *p) {
+    vb v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+/* The low bytes of VL integers. */
+static inline void vstore_i8(int8_t *p, vi v) {
+    vi8 low = __builtin_convertvector(v, vi8);
+    memcpy(p, &low, sizeof low);
+}
+
+/* Lane i: sum + w[4 i] * x[0] + .. + w[4 i + 3] * x[3], w unsigned bytes, x the four signed bytes
+ * of an integer. Exact. */
+static inline vi vdot4(vi sum, vb w, int32_t x) {
+#if defined(__AVX512VNNI__)
+    return (vi)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)w, _mm512_set1_epi32(x));
+#elif defined(__AVX2__)
+    // Bytes 0 and 2 of each lane, then 1 and 3, as 16-bit values: their products do not saturate.
+    typedef int16_t v16 __attribute__((vector_size(VL * 4)));
+    v16 w_all = (v16)w, x_all = (v16)vset_i32(x);
+    v16 w_low = w_all & 255, w_high = (w_all >> 8) & 255;
+    v16 x_low = (v16)(x_all << 8) >> 8, x_high = x_all >> 8;
+#if defined(__AVX512F__)
+    vi low = (vi)_mm512_madd_epi16((__m512i)w_low, (__m512i)x_low);
+    vi high = (vi)_mm512_madd_epi16((__m512i)w_high, (__m512i)x_high);
+#else
+    vi low = (vi)_mm256_madd_epi16((__m256i)w_low, (__m256i)x_low);
+    vi high = (vi)_mm256_madd_epi16((__m256i)w_high, (__m256i)x_high);
+#endif
+    return sum + low + high;
+#else
+    int8_t four[4];
+    memcpy(four, &x, sizeof four);
+    for (int i = 0; i < VL; i++)
+        for (int j = 0; j < 4; j++) sum[i] += w[4 * i + j] * four[j];
+    return sum;
 #endif
 }
 
@@ -155,21 +215,56 @@ static inline vf vmin(vf a, vf b) {
     return vselect(a < b, a, b);
 }
 
-/* Lanes added in halves, a fixed order. */
-static inline float vsum(vf v) {
-    float lane[VL];
-    vstore(lane, v);
-    for (int half = VL / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; i++) lane[i] += lane[i + half];
-    return lane[0];
+static inline bool vany_at_least(vf v, float least) {
+#if defined(__AVX512F__)
+    return _mm512_cmp_ps_mask((__m512)v, _mm512_set1_ps(least), _CMP_GE_OQ) != 0;
+#elif defined(__AVX2__)
+    return _mm256_movemask_ps(_mm256_cmp_ps((__m256)v, _mm256_set1_ps(least), _CMP_GE_OQ)) != 0;
+#else
+    return (v[0] >= least) | (v[1] >= least) | (v[2] >= least) | (v[3] >= least);
+#endif
 }
 
+/* Lanes joined in halves: i with i + VL / 2, then i with i + VL / 4, and so on. */
+static inline float vsum(vf v) {
+#if defined(__AVX512F__)
+    return _mm512_reduce_add_ps((__m512)v);
+#elif defined(__AVX2__)
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128((__m256)v), _mm256_extractf128_ps((__m256)v, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return s[0] + s[1];
+#else
+    return (v[0] + v[2]) + (v[1] + v[3]);
+#endif
+}
+
+/* The largest lane of a vector without NaN. */
 static inline float vmaximum(vf v) {
-    float lane[VL];
-    vstore(lane, v);
-    float m = lane[0];
-    for (int i = 1; i < VL; i++) m = lane[i] > m ? lane[i] : m;
-    return m;
+#if defined(__AVX512F__)
+    return _mm512_reduce_max_ps((__m512)v);
+#elif defined(__AVX2__)
+    __m128 s = _mm_max_ps(_mm256_castps256_ps128((__m256)v), _mm256_extractf128_ps((__m256)v, 1));
+    s = _mm_max_ps(s, _mm_movehl_ps(s, s));
+    return s[0] > s[1] ? s[0] : s[1];
+#else
+    float a = v[0] > v[2] ? v[0] : v[2], b = v[1] > v[3] ? v[1] : v[3];
+    return a > b ? a : b;
+#endif
+}
+
+static inline int32_t vmaximum_i32(vi v) {
+#if defined(__AVX512F__)
+    return _mm512_reduce_max_epi32((__m512i)v);
+#elif defined(__AVX2__)
+    __m128i s =
+        _mm_max_epi32(_mm256_castsi256_si128((__m256i)v), _mm256_extracti128_si256((__m256i)v, 1));
+    s = _mm_max_epi32(s, _mm_shuffle_epi32(s, 0x4e));
+    s = _mm_max_epi32(s, _mm_shuffle_epi32(s, 0xb1));
+    return _mm_cvtsi128_si32(s);
+#else
+    int32_t a = v[0] > v[2] ? v[0] : v[2], b = v[1] > v[3] ? v[1] : v[3];
+    return a > b ? a : b;
+#endif
 }
 
 /* exp(x): x = n ln2 + r, a polynomial of degree 6 in r, then n into the exponent. Relative error
@@ -218,18 +313,6 @@ static inline uint16_t f32_to_bf16(float x) {
     memcpy(&w, &x, sizeof w);
     if ((w & 0x7fffffff) > 0x7f800000) return (uint16_t)((w >> 16) | 0x40);
     return (uint16_t)((w + 0x7fff + ((w >> 16) & 1)) >> 16);
-}
-
-static inline float f16_to_f32(uint16_t h) {
-    uint32_t w = (uint32_t)(h & 0x7fff) << 13;
-    float x;
-    memcpy(&x, &w, sizeof x);
-    x *= 0x1p112f;  // moves the exponent's bias; makes f16's subnormal numbers normal
-    memcpy(&w, &x, sizeof w);
-    w |= (h & 0x7c00) == 0x7c00 ? 0x7f800000 : 0;
-    w |= (uint32_t)(h & 0x8000) << 16;
-    memcpy(&x, &w, sizeof x);
-    return x;
 }
 
 /* Round to nearest, ties to even; too large is infinity, NaN stays NaN. */

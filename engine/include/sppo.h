@@ -66,7 +66,7 @@ int sppo_api_version(void);
 /* Text of this thread's last failure; borrowed, valid until the next failing call. */
 const char *sppo_last_error(void);
 
-/* Instruction set in use: "avx512", "avx2" or "plain". Chosen at the first call, from the
+/* Instruction set in use: "avx512vnni", "avx512", "avx2" or "plain". Chosen at the first call, from the
  * processor or from SPPO_CPU; borrowed for the life of the process. */
 const char *sppo_cpu_name(void);
 

@@ -21,9 +21,14 @@ sppo_status sppo_meta_view(sppo__call *c) {
     return share(c);
 }
 
+sppo_status sppo_cpu_view_avx512vnni(sppo__call *c);
 sppo_status sppo_cpu_view_avx512(sppo__call *c);
 sppo_status sppo_cpu_view_avx2(sppo__call *c);
 sppo_status sppo_cpu_view_plain(sppo__call *c);
+
+sppo_status sppo_cpu_view_avx512vnni(sppo__call *c) {
+    return share(c);
+}
 
 sppo_status sppo_cpu_view_avx512(sppo__call *c) {
     return share(c);

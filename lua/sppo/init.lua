@@ -43,7 +43,7 @@ function M.memory(device)
   return { used = tonumber(C.sppo_memory_used(d)), peak = tonumber(C.sppo_memory_peak(d)) }
 end
 
---- Uses the kernels of an instruction set: 'avx512', 'avx2' or 'plain' (for tests).
+--- Uses the kernels of an instruction set: 'avx512vnni', 'avx512', 'avx2' or 'plain'.
 function M.cpu_use(name) engine.try(C.sppo_cpu_use(name)) end
 function M.cpu_name() return engine.ffi.string(C.sppo_cpu_name()) end
 

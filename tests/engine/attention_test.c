@@ -22,7 +22,7 @@
         assert_string_equal(sppo_last_error(), text); \
     } while (0)
 
-static const char *const isas[] = {"avx512", "avx2", "plain"};
+static const char *const isas[] = {"avx512vnni", "avx512", "avx2", "plain"};
 static uint32_t state = 1;
 
 /* In -1 .. 1 */

@@ -57,7 +57,7 @@ static inline void same_bytes(sppo_tensor *a, sppo_tensor *b) {
 
 /* Runs `body` with each instruction set that this processor has; the best one stays in use. */
 static inline void each_cpu(void (*body)(void)) {
-    static const char *const names[] = {"plain", "avx2", "avx512"};
+    static const char *const names[] = {"plain", "avx2", "avx512", "avx512vnni"};
     for (int i = 0; i < 3; i++) {
         sppo_status st = sppo_cpu_use(names[i]);
         if (st == SPPO_ERR_DEVICE) {

@@ -51,7 +51,7 @@ local function check_golden(name)
     if case.optimizer == name and options_of(case) then
       count = count + 1
       for _, layout in ipairs { 'rows', 'panels' } do
-        for _, isa in ipairs { 'plain', 'avx2', 'avx512' } do
+        for _, isa in ipairs { 'plain', 'avx2', 'avx512', 'avx512vnni' } do
           local was = sppo.cpu_name()
           if pcall(sppo.cpu_use, isa) then
             local after, state = steps(golden, case, layout)

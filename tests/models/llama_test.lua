@@ -170,7 +170,7 @@ local function sppo_agrees()
 end
 
 --- The instruction sets, each with the tests of its own name; what was in use is in use again.
-for _, name in ipairs { 'avx512', 'avx2', 'plain' } do
+for _, name in ipairs { 'avx512vnni', 'avx512', 'avx2', 'plain' } do
   local function with(fn)
     return function()
       local best = sppo.cpu_name()

@@ -71,7 +71,7 @@ local inf, nan = math.huge, 0 / 0
 
 --- Results at the ends of the range, in the body of a vector loop and in its tail.
 local function extremes(op, pairs)
-  for _, name in ipairs { 'plain', 'avx2', 'avx512' } do
+  for _, name in ipairs { 'plain', 'avx2', 'avx512', 'avx512vnni' } do
     local was = sppo.cpu_name()
     if pcall(sppo.cpu_use, name) then
       local x, want = {}, {}

@@ -1,6 +1,7 @@
 --- Products with weights in panels.
 
 local lu = require 'luaunit'
+local q8 = require 'support.q8'
 local sppo = require 'sppo'
 
 local case, fails, tests = require('support.optable').new()
@@ -39,6 +40,7 @@ for _, dtype in ipairs { 'bf16', 'q8_0' } do
     shapes = { { 'M', 'K' }, { 'N', 'K', pack = dtype } }, sizes = { M = 9, K = 96, N = 130 },
     vary = { M = { 0, 1, 7, 33 }, K = { 0, 32, 1312 }, N = { 0, 1, 65 } },
     large = { M = 150, K = 320, N = 200 }, call = call, reference = linear,
+    values = dtype == 'q8_0' and q8.first_rounded(linear) or nil,
   }
 end
 -- Only the weight has a gradient.
@@ -66,6 +68,11 @@ case 'linear' {
     { 70, 'K', pack = 'q8_0' },
   },
   sizes = { M = 5, K = 64 }, vary = { K = { 32, 96 } }, call = call, reference = linear,
+  values = function(inputs, sizes)
+    local y = { linear(inputs, sizes) }
+    y[4] = select(4, q8.first_rounded(linear)(inputs, sizes))
+    return unpack(y)
+  end,
 }
 
 fails 'linear' {

@@ -15,7 +15,8 @@
 --- `at` is a list of segments or function(sizes) -> list; the op gets it after its tensors. `call`
 --- replaces the call: function(inputs, at) -> tensors. The reference gets flat lists of numbers
 --- (exactly what the engine's tensors hold) and returns one flat list for each output; gradients
---- are checked against central differences of it, in double precision.
+--- are checked against central differences of it, in double precision. `values` replaces it for the
+--- values alone, where they are rounded in a way that has no gradient.
 ---
 --- Checks: `reference` (values and gradients, on each instruction set), `sizes` (each named axis 0,
 --- 1 and odd; `vary` names other sizes), `views` (inputs with gaps: the same bits; not if `views`
@@ -36,10 +37,10 @@ local ODD = { 0, 1, 3, 67 }
 
 -- ---- instruction sets, threads ----
 
---- Those of 'avx512', 'avx2', 'plain' that this processor has.
+--- Those of 'avx512vnni', 'avx512', 'avx2', 'plain' that this processor has.
 local function instruction_sets()
   local was, list = sppo.cpu_name(), {}
-  for _, name in ipairs { 'plain', 'avx2', 'avx512' } do
+  for _, name in ipairs { 'plain', 'avx2', 'avx512', 'avx512vnni' } do
     if pcall(sppo.cpu_use, name) then list[#list + 1] = name end
   end
   sppo.cpu_use(was)
@@ -205,6 +206,10 @@ end
 
 local function reference_outputs(c, values, sizes) return { c.reference(values, sizes) } end
 
+local function wanted_outputs(c, values, sizes)
+  return { (c.values or c.reference)(values, sizes) }
+end
+
 local function reference_loss(c, values, sizes)
   local total = 0
   for i, list in ipairs(reference_outputs(c, values, sizes)) do
@@ -241,7 +246,7 @@ end
 local function check_reference(c, sizes)
   local what = c.op .. text_of(sizes) .. ' on ' .. sppo.cpu_name()
   local got = run(c, sizes)
-  local want = reference_outputs(c, got.values, sizes)
+  local want = wanted_outputs(c, got.values, sizes)
   lu.assertEquals(#got.outputs, #want, what .. ': outputs')
   for i, list in ipairs(want) do
     compare.close(got.outputs[i], list, c.tolerance or 2e-6,
