@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/block_cache.h"
 #include "core/error.h"
 #include "core/storage.h"
 
@@ -74,6 +75,7 @@ static sppo_status take_struct(sppo__storage **out) {
         memset(*out, 0, sizeof **out);
         return SPPO_OK;
     }
+    sppo__block_count();
     *out = calloc(1, sizeof **out);
     return *out ? SPPO_OK : SPPO_ERR_MEMORY;
 }
@@ -135,7 +137,9 @@ static sppo_status take_bytes(sppo__storage *s, int64_t bytes) {
         s->arena = arenas[active].size ? active + 1 : -(active + 1);
         if (s->data) return SPPO_OK;
     }
-    s->data = aligned_alloc(ALIGN, (size_t)whole);
+    int64_t most = a->used + whole > a->peak ? a->used + whole : a->peak;
+    if (a->limit && most > a->limit) most = a->limit;
+    s->data = sppo__block_take(whole, most - a->used - whole);
     if (s->data) return SPPO_OK;
     if (s->arena) give_to_arena(&arenas[active], s);
     return sppo__fail(SPPO_ERR_MEMORY, TEXT_MEMORY, s->made_by, mib(bytes), mib(a->used),
@@ -178,8 +182,10 @@ void sppo__storage_release(sppo__storage *s) {
     if (s->next) s->next->prev = s->prev;
     if (s->arena) give_to_arena(&arenas[abs(s->arena) - 1], s);
     if (s->arena <= 0) {
-        accounts[s->device].used -= s->bytes;
-        free(s->data);
+        account *a = &accounts[s->device];
+        a->used -= s->bytes;
+        // What is kept and what is used stay together within the most that was ever used.
+        if (s->data) sppo__block_give(s->data, padded(s->bytes ? s->bytes : 1), a->peak - a->used);
     }
     give_struct(s);
 }

@@ -29,6 +29,10 @@ extern const sppo__kernel sppo__cpu_table_plain[SPPO_OP_COUNT];
 typedef void (*sppo__task)(void *context, int64_t task, int thread);
 void sppo__parallel(int64_t tasks, sppo__task fn, void *context);
 
+/* The same for cheap work on `values` values: with few of them one thread is done before another
+ * has begun. */
+void sppo__parallel_values(int64_t values, int64_t tasks, sppo__task fn, void *context);
+
 /* Makes sure that each thread has `bytes` of 64-byte aligned scratch, before sppo__parallel; it is
  * kept between ops. Inside a guarded arena, growing it is an error. */
 sppo_status sppo__scratch_reserve(int64_t bytes);

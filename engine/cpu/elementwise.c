@@ -4,7 +4,7 @@
 #include "cpu/cpu.h"
 #include "cpu/simd.h"
 
-enum { TASK_VALUES = 1 << 15 };  // below this a second thread does not pay
+enum { TASK_VALUES = 1 << 15 };
 
 typedef struct work {
     const float *in[3];  // NULL where absent
@@ -101,7 +101,7 @@ static sppo_status run(const sppo__call *c, sppo__task fn) {
         if (c->in[i]->storage) w.in[i] = sppo__f32(c->in[i]);
     for (int i = 0; i < c->n_out; i++)
         if (c->out[i]) w.out[i] = sppo__f32(c->out[i]);
-    sppo__parallel((w.count + TASK_VALUES - 1) / TASK_VALUES, fn, &w);
+    sppo__parallel_values(w.count, (w.count + TASK_VALUES - 1) / TASK_VALUES, fn, &w);
     return SPPO_OK;
 }
 

@@ -67,7 +67,7 @@ sppo_status KERNEL(rms_norm)(sppo__call *c) {
               .D = sppo__columns(c->in[0])};
     if (!n.D) return SPPO_OK;
     cut_rows(&n);
-    sppo__parallel(n.blocks, forward_task, &n);
+    sppo__parallel_values(n.R * n.D, n.blocks, forward_task, &n);
     return SPPO_OK;
 }
 

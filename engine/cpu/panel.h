@@ -106,7 +106,8 @@ static inline sppo_status panel_quantize(panel_rows *x, int64_t rows, int64_t K,
     if (st) return st;
     x->q8 = q8_rows_at(x->memory->data, rows, K);
     panel_quantize_work w = {x, rows, K};
-    sppo__parallel((rows + PANEL_QUANTIZE - 1) / PANEL_QUANTIZE, panel_quantize_task, &w);
+    sppo__parallel_values(rows * K, (rows + PANEL_QUANTIZE - 1) / PANEL_QUANTIZE,
+                          panel_quantize_task, &w);
     return SPPO_OK;
 }
 

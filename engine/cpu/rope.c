@@ -77,7 +77,8 @@ static sppo_status run(const sppo__call *c, float direction, bool add) {
         float exponent = (float)(2 * i) / (float)(2 * r.half);
         r.frequency[i] = 1.0f / (float)pow((double)c->f[0], (double)exponent);
     }
-    sppo__parallel((r.tokens + TOKENS - 1) / TOKENS, rope_tokens, &r);
+    int64_t values = r.tokens * r.heads * 2 * r.half;
+    sppo__parallel_values(values, (r.tokens + TOKENS - 1) / TOKENS, rope_tokens, &r);
     return SPPO_OK;
 }
 

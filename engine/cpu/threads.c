@@ -16,12 +16,13 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "core/block_cache.h"
 #include "core/error.h"
 #include "core/storage.h"
 #include "cpu/cpu.h"
 #include "cpu/simd.h"
 
-enum { MAX_THREADS = 256, SPINS = 400 };
+enum { MAX_THREADS = 256, SPINS = 400, FEW_VALUES = 1 << 17 };
 
 /* The region's number in the upper half, its next unclaimed task in the lower. Claiming is one
  * compare-and-swap: it succeeds only if the region is still the one that was read. */
@@ -47,6 +48,8 @@ static _Atomic uint32_t leaving;  // workers must end
 
 static _Thread_local bool inside;  // this thread runs a task
 static _Thread_local int self;     // its number
+
+static int64_t regions;  // that were run by more than one thread
 
 static struct {
     void *data;
@@ -178,18 +181,32 @@ static void run_region(int64_t first, uint32_t tasks, sppo__task fn, void *conte
     atomic_store(&caller_sleeps, 0);
 }
 
+static void run_alone(int64_t tasks, sppo__task fn, void *context) {
+    bool was = inside;
+    inside = true;
+    for (int64_t i = 0; i < tasks; i++) fn(context, i, self);
+    inside = was;
+}
+
 void sppo__parallel(int64_t tasks, sppo__task fn, void *context) {
     if (inside || tasks <= 1 || sppo_threads() == 1) {
-        bool was = inside;
-        inside = true;
-        for (int64_t i = 0; i < tasks; i++) fn(context, i, self);
-        inside = was;
+        run_alone(tasks, fn, context);
         return;
     }
     hire();
+    regions++;
     const int64_t most = 1 << 30;
     for (int64_t first = 0; first < tasks; first += most)
         run_region(first, (uint32_t)(tasks - first < most ? tasks - first : most), fn, context);
+}
+
+void sppo__parallel_values(int64_t values, int64_t tasks, sppo__task fn, void *context) {
+    if (values < FEW_VALUES) run_alone(tasks, fn, context);
+    else sppo__parallel(tasks, fn, context);
+}
+
+int64_t sppo_regions(void) {
+    return regions;
 }
 
 sppo_status sppo__scratch_reserve(int64_t bytes) {
@@ -200,6 +217,7 @@ sppo_status sppo__scratch_reserve(int64_t bytes) {
                               (long long)scratch[i].bytes);
         free(scratch[i].data);
         int64_t padded = (bytes + 63) / 64 * 64;
+        sppo__block_count();
         scratch[i].data = aligned_alloc(64, (size_t)padded);
         scratch[i].bytes = scratch[i].data ? padded : 0;
         if (!scratch[i].data)

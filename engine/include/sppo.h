@@ -77,6 +77,9 @@ sppo_status sppo_cpu_use(const char *name);
 sppo_status sppo_threads_set(int threads);
 int sppo_threads(void);
 
+/* Parallel regions run by more than one thread so far; what an op costs beside its arithmetic. */
+int64_t sppo_regions(void);
+
 /* Ctrl-C: a set flag makes the next op fail with SPPO_ERR_INTERRUPTED. */
 void sppo_interrupt_set(int on);
 int sppo_interrupt(void);
@@ -91,6 +94,9 @@ double sppo_time(void);
 int64_t sppo_memory_used(sppo_device device);
 int64_t sppo_memory_peak(sppo_device device);
 void sppo_memory_reset_peak(sppo_device device);
+
+/* How often memory was asked of the system so far, for tensors and for kernels' work. */
+int64_t sppo_memory_allocations(void);
 
 /* Storage limit in bytes for `device`; an allocation that would pass it fails with
  * SPPO_ERR_MEMORY and names the largest live tensors. 0: no limit. */

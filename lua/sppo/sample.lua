@@ -1,9 +1,10 @@
 --- Sampling: K answers of many prompts in one batch that refills as answers finish.
 ---
---- A prompt is computed once; its answers continue its keys and values. What all prompts begin with,
---- such as a system message, is computed once for all of them. What is drawn depends on (seed, round,
---- prompt, answer, token) and on how much is shared, so neither the batch nor a restart changes it.
---- The log-prob of each token is that of the untempered distribution, by the kernels that train.
+--- A prompt is computed once; its answers continue its keys and values. What all prompts begin
+--- with, such as a system message, is computed once for all of them. What is drawn depends on
+--- (seed, round, prompt, answer, token) and on how much is shared: neither the batch nor a restart
+--- changes it. The log-prob of each token is that of the untempered distribution, by the kernels
+--- that train.
 
 local check = require 'sppo.check'
 local engine = require 'sppo.ffi'
@@ -49,8 +50,8 @@ local known = {
 ---@field logprobs number[]   log pi_t of each token
 ---@field stopped boolean     false if it was clipped at max_new_tokens
 
---- Number of tokens that all of two or more prompts begin with, if it is worth computing them apart;
---- at least one token of each prompt is not among them.
+--- Number of tokens that all of two or more prompts begin with, if it is worth computing them
+--- apart; at least one token of each prompt is not among them.
 ---@param prompts sppo.sample.Prompt[]
 ---@return integer
 function M.shared(prompts)
@@ -268,9 +269,10 @@ function M.run(model, prompts, options, emit)
   local s = setmetatable({
     net = model.net, prompts = prompts, k = k, max_new_tokens = max_new, stops = stops, kv = kv,
     answer_pages = pages(max_new),
-    shared = shared, at = kv:segments(), capacity = capacity, active = {}, waiting = {}, first_waiting = 1,
-    next_prompt = 1,
-    seed = options.seed or 0, round = options.round or 0, sampler = sampler(options), emit = emit,
+    shared = shared, at = kv:segments(), capacity = capacity, active = {}, waiting = {},
+    first_waiting = 1, next_prompt = 1,
+    seed = options.seed or 0, round = options.round or 0, sampler = sampler(options),
+    emit = emit,
     on_token = options.on_token, keys = ffi.new('uint32_t[?]', 4 * rows),
     ids = ffi.new('int32_t[?]', rows),
     logprobs = ffi.new('float[?]', rows),

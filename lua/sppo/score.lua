@@ -47,19 +47,20 @@ end
 ---@return sppo.Tensor logprobs, sppo.Tensor answer, integer answers
 function M.token_logprobs(net, groups, options)
   local ids, list, rows, targets, answer = {}, {}, {}, {}, {}
-  local number, start, owner = 0, nil, nil
+  local number, prefix, owner = 0, nil, nil
   for _, g in ipairs(groups) do
     local shared = g.shared or 0
     if shared == 0 then
-      start = nil
-    elseif not (start and owner.shared == shared and same_start(owner.prompt, g.prompt, shared)) then
+      prefix = nil
+    elseif not (prefix and owner.shared == shared
+      and same_start(owner.prompt, g.prompt, shared)) then
       for i = 1, shared do ids[#ids + 1] = g.prompt[i] end
       list[#list + 1] = { count = shared }
-      start, owner = #list, g
+      prefix, owner = #list, g
     end
     for i = shared + 1, #g.prompt do ids[#ids + 1] = g.prompt[i] end
     local last = #ids - 1
-    list[#list + 1] = { parent = start, count = #g.prompt - shared }
+    list[#list + 1] = { parent = prefix, count = #g.prompt - shared }
     local parent = #list
     for _, a in ipairs(g.answers) do
       local start = #ids

@@ -129,7 +129,9 @@ local function sampled(model, batch, shared)
   sample.run(model, prompts, {
     k = 4, max_new_tokens = 24, stop_ids = { 2 }, temperature = 0.9, top_p = 0.95,
     seed = 3, round = 2, batch = batch, shared = shared,
-  }, function(i, answers) groups[i] = { prompt = prompts[i].tokens, shared = shared, answers = answers } end)
+  }, function(i, answers)
+    groups[i] = { prompt = prompts[i].tokens, shared = shared, answers = answers }
+  end)
   return groups
 end
 
@@ -166,7 +168,8 @@ local function rescore_every_way(model, groups)
   compare.same_bits(backwards, want, 'one prompt at a time')
   for _, g in ipairs(groups) do
     for _, a in ipairs(g.answers) do
-      for _, x in ipairs(rescored(model, { { prompt = g.prompt, shared = g.shared, answers = { a } } })) do
+      local group = { prompt = g.prompt, shared = g.shared, answers = { a } }
+      for _, x in ipairs(rescored(model, { group })) do
         own[#own + 1] = x
       end
     end
