@@ -3,6 +3,7 @@
 
 #include "core/block_cache.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
@@ -14,8 +15,9 @@ enum { ALIGN = 64, BLOCKS = 4096 };
 #define SPPO_CHECKED_MEMORY 0
 #endif
 
-static const int64_t smallest = 64 << 10;  // malloc is good at less
-static const int64_t huge = 2 << 20;       // size of the system's large pages
+static const int64_t smallest = 128 << 10;  // malloc is good at less
+static const int64_t page = 4096;
+static const int64_t huge = 2 << 20;  // the system's large pages
 
 typedef struct block {
     void *data;
@@ -32,9 +34,29 @@ static void drop(int i) {
     for (count--; i < count; i++) kept[i] = kept[i + 1];
 }
 
+/* Bytes that a block takes of the system. */
+static int64_t whole(int64_t bytes) {
+    return (bytes + page - 1) / page * page;
+}
+
+/* Fresh pages; from the start of a large page where they fill some. */
+static void *map(int64_t bytes) {
+    int64_t extra = bytes >= 2 * huge ? huge : 0, size = whole(bytes);
+    char *start = mmap(NULL, (size_t)(size + extra), PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (start == MAP_FAILED) return NULL;
+    if (!extra) return start;
+    int64_t skip = (huge - (int64_t)((uintptr_t)start % (uintptr_t)huge)) % huge;
+    if (skip) munmap(start, (size_t)skip);
+    if (extra > skip) munmap(start + skip + size, (size_t)(extra - skip));
+    // Only a wish; not for what does not fill the last one.
+    madvise(start + skip, (size_t)(size / huge * huge), MADV_HUGEPAGE);
+    return start + skip;
+}
+
 static void trim(int64_t room) {
     while (count && bytes_kept > room) {
-        free(kept[0].data);
+        munmap(kept[0].data, (size_t)whole(kept[0].bytes));
         drop(0);
     }
 }
@@ -48,19 +70,20 @@ void *sppo__block_take(int64_t bytes, int64_t room) {
     }
     trim(room);
     allocations++;
-    if (bytes < 2 * huge) return aligned_alloc(ALIGN, (size_t)bytes);
-    int64_t whole = (bytes + huge - 1) / huge * huge;
-    void *data = aligned_alloc((size_t)huge, (size_t)whole);
-    if (data) madvise(data, (size_t)whole, MADV_HUGEPAGE);  // only a wish
-    return data;
+    bool mapped = bytes >= smallest && !SPPO_CHECKED_MEMORY;
+    return mapped ? map(bytes) : aligned_alloc(ALIGN, (size_t)bytes);
 }
 
 void sppo__block_give(void *data, int64_t bytes, int64_t room) {
-    if (SPPO_CHECKED_MEMORY || bytes < smallest || bytes > room) {
+    if (bytes < smallest || SPPO_CHECKED_MEMORY) {
         free(data);
         return;
     }
     trim(count == BLOCKS ? bytes_kept / 2 : room - bytes);
+    if (bytes > room) {
+        munmap(data, (size_t)whole(bytes));
+        return;
+    }
     kept[count++] = (block){data, bytes};
     bytes_kept += bytes;
 }

@@ -18,6 +18,18 @@ float KERNEL(peak_fma)(int64_t rounds, float seed, double *flops) {
     return vsum(sum);
 }
 
+int32_t KERNEL(peak_dot)(int64_t rounds, int32_t seed, double *operations) {
+    vi chain[CHAINS];
+    vb w = (vb)vset_i32(seed);
+    for (int i = 0; i < CHAINS; i++) chain[i] = vset_i32(seed + i);
+    for (int64_t n = 0; n < rounds; n++)
+        for (int i = 0; i < CHAINS; i++) chain[i] = vdot4(chain[i], w, seed + (int32_t)n);
+    vi sum = vset_i32(0);
+    for (int i = 0; i < CHAINS; i++) sum += chain[i];
+    *operations += 2.0 * 4 * CHAINS * VL * (double)rounds;
+    return sum[0];
+}
+
 float KERNEL(peak_read)(const float *x, int64_t count) {
     vf sum[8];
     for (int i = 0; i < 8; i++) sum[i] = vset(0);

@@ -592,8 +592,20 @@ sppo_status sppo_sha256_file(const char *path, char *hex);
  * 0 without a thread to run on. */
 double sppo_bench_fma(int threads, double seconds);
 
+/* GOP/s of multiply-adds of bytes (two operations each) from registers, as q8_0 products use them. */
+double sppo_bench_dot(int threads, double seconds);
+
 /* GB/s of reading `bytes` of memory again and again; 0 if so much memory is not to be had. */
 double sppo_bench_read(int threads, int64_t bytes, double seconds);
+
+/* GB/s of copying `bytes` of memory again and again (bytes copied, not moved); 0 as above. */
+double sppo_bench_copy(int threads, int64_t bytes, double seconds);
+
+/* Copies `bytes` once into memory that is fresh from the system; for its time. */
+void sppo_bench_fresh_copy(int64_t bytes);
+
+/* Seconds that a parallel region without work takes. */
+double sppo_bench_region(int threads, double seconds);
 
 /* ---- cost, as the meta device counts it ---- */
 

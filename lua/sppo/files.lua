@@ -189,6 +189,9 @@ function M.gguf(path)
   return setmetatable({ h = ffi.gc(box[0], C.sppo_gguf_close), path = path }, Gguf)
 end
 
+--- Unmaps the file now; tensors that were read stay.
+function Gguf:close() C.sppo_gguf_close(ffi.gc(self.h, nil)) end
+
 local function key_of(g, key)
   local i = C.sppo_gguf_key_find(g.h, key)
   return i >= 0 and i or nil
@@ -238,6 +241,9 @@ function M.safetensors(path)
   if status ~= 0 then return engine.failure(status) end
   return setmetatable({ h = ffi.gc(box[0], C.sppo_safetensors_close), path = path }, Safetensors)
 end
+
+--- Unmaps the file now; tensors that were read stay.
+function Safetensors:close() C.sppo_safetensors_close(ffi.gc(self.h, nil)) end
 
 function Safetensors:names()
   local names = {}

@@ -163,12 +163,16 @@ function M.open(name, options)
   local should_have = source.gguf or files.exists(path .. '/tokenizer.json')
   if not model.tokenizer and should_have then return nil, err end
   model.template = model.tokenizer and model.tokenizer.chat_template
-  if options.tokenizer_only then return model end
+  if options.tokenizer_only then
+    source.close()
+    return model
+  end
 
   model.net = require(architectures[config.model_type])(config)
   check_memory(model.net, path, dtype)
   local ok
   ok, err = pcall(weights.load, model.net, source, dtype, options.values)
+  source.close()
   if not ok then
     if engine.kind_of(err) == 'memory' then error(err, 0) end
     return nil, err

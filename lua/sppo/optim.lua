@@ -68,8 +68,10 @@ end
 
 --- A zero tensor of the same shape and layout.
 function M.zeros_like(t)
-  local zeros = tensor.zeros(t.shape, t.dtype, t.device)
-  return t.layout == 'panels' and zeros:pack(t.dtype) or zeros
+  return scope.run(function()
+    local zeros = tensor.zeros(t.shape, t.dtype, t.device)
+    return t.layout == 'panels' and zeros:pack(t.dtype) or zeros
+  end)
 end
 
 local result = ffi.new('double[1]')

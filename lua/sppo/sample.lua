@@ -44,6 +44,8 @@ local known = {
 ---@class sppo.sample.Prompt
 ---@field id integer       its number in the random draws
 ---@field tokens integer[] its token ids, not empty
+---@field lengths? integer[] most tokens of each of its answers, where that is less than
+---                         max_new_tokens
 
 ---@class sppo.sample.Answer
 ---@field tokens integer[]
@@ -119,7 +121,7 @@ function Sampler:draw(hidden, rows)
     a.tokens[#a.tokens + 1] = id
     a.logprobs[#a.logprobs + 1] = tonumber(self.logprobs[i - 1])
     a.stopped = self.stops[id] == true
-    a.done = a.stopped or #a.tokens >= self.max_new_tokens
+    a.done = a.stopped or #a.tokens >= a.most
     if self.on_token then self.on_token(a.prompt.number, a.number, id) end
   end
 end
@@ -155,7 +157,8 @@ function Sampler:prefill()
     for i = self.shared + 1, #p.tokens do tokens[#tokens + 1] = p.tokens[i] end
     local state = { id = p.id, number = self.next_prompt, slot = slot, left = self.k, answers = {} }
     for k = 1, self.k do
-      state.answers[k] = { prompt = state, number = k, tokens = {}, logprobs = {} }
+      local most = math.min(p.lengths and p.lengths[k] or math.huge, self.max_new_tokens)
+      state.answers[k] = { prompt = state, number = k, most = most, tokens = {}, logprobs = {} }
       last[#last + 1] = #tokens - 1
     end
     batch[#batch + 1] = state
@@ -204,7 +207,7 @@ function Sampler:refill()
   while #self.active < self.capacity do
     local a = self.waiting[self.first_waiting]
     if a then
-      a.slot = self.kv:open(a.prompt.slot, self.max_new_tokens)
+      a.slot = self.kv:open(a.prompt.slot, a.most)
       if not a.slot then return end
       self.waiting[self.first_waiting] = nil
       self.first_waiting = self.first_waiting + 1

@@ -1,6 +1,6 @@
 --- Where a model's weights come from and go to: safetensors (one file or an index) and GGUF.
 ---
---- A source has `config`, `names()` and `get(name)`: an f32 or bf16 tensor in rows, by the Hugging
+--- A source has `config`, `close()` and `get(name)`: an f32 or bf16 tensor in rows, by the Hugging
 --- Face name. The GGUF names of the Llama family are mapped here, and nowhere else.
 
 local engine = require 'sppo.ffi'
@@ -89,7 +89,7 @@ function M.gguf(path)
   local config
   config, err = gguf_config(g, path)
   if not config then return nil, err end
-  local source = { config = config, gguf = g, path = path }
+  local source = { config = config, gguf = g, path = path, close = function() g:close() end }
   function source.get(name)
     local own, rest = gguf_name(name)
     local t = own and g:tensor(own)
@@ -137,6 +137,13 @@ function M.folder(path, config)
     if not ok then return nil, err end
   end
   local source = { config = config, path = path }
+  function source.close()
+    local closed = {}
+    for _, f in pairs(files) do
+      if not closed[f] then f:close() end
+      closed[f] = true
+    end
+  end
   function source.get(name)
     local f = files[name]
     if not f then return bad('%s: no tensor %s', path, name) end

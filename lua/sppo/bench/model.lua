@@ -11,18 +11,27 @@ M.shape = {
   rms_norm_eps = 1e-5, max_position_embeddings = 8192, tie_word_embeddings = true,
 }
 
----@param name string
+-- Four layers of Llama-3-8B; a head so small that it does not count.
+M.llama8b = {
+  model_type = 'llama', vocab_size = 1024, hidden_size = 4096, intermediate_size = 14336,
+  num_hidden_layers = 4, num_attention_heads = 32, num_key_value_heads = 8, rope_theta = 500000,
+  rms_norm_eps = 1e-5, max_position_embeddings = 8192,
+}
+
+---@param bench { model: string, llama8b?: boolean }
 ---@param dtype string
 ---@return sppo.Model model, string note
-function M.open(name, dtype)
-  if name ~= 'smollm2-135m-instruct' or model_of.find(name) then
+function M.open(bench, dtype)
+  local name, shape, note = bench.model, M.shape, 'random weights of SmolLM2-135M\'s shape; '
+  if bench.llama8b then
+    shape, note = M.llama8b, '4 layers of Llama-3-8B\'s shape, random weights; '
+  elseif name ~= 'smollm2-135m-instruct' or model_of.find(name) then
     local model, err = model_of.open(name, { dtype = dtype })
     if not model then require('sppo.cli.exit').data(err) end
-    return model, dtype
+    return model, ''
   end
   local config = {}
-  for key, value in pairs(M.shape) do config[key] = value end
-  local note = dtype .. ', random weights of SmolLM2-135M\'s shape'
+  for key, value in pairs(shape) do config[key] = value end
   return model_of.random(config, 1, { dtype = dtype }), note
 end
 

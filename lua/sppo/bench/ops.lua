@@ -1,5 +1,5 @@
---- The linear layers of SmolLM2-135M at the row counts of decoding and of training.
-
+--- The linear layers of SmolLM2-135M, or of Llama-3-8B, at the row counts of decoding and of
+--- training.
 local machine = require 'sppo.bench.machine'
 local ops = require 'sppo.ops'
 local scope = require 'sppo.scope'
@@ -15,6 +15,12 @@ local shapes = {
   { 'gate_up', 576, { 1536, 1536 } },
   { 'down', 1536, { 576 } },
   { 'head', 576, { 49152 } },
+}
+
+-- Of Llama-3-8B.
+local large = {
+  { 'qkv', 4096, { 4096, 1024, 1024 } }, { 'gate_up', 4096, { 14336, 14336 } },
+  { 'down', 14336, { 4096 } },
 }
 
 --- Seconds of fn, the best of as many calls as fit.
@@ -41,15 +47,17 @@ local function measure(bench, shape, dtype, rows, peak)
     end
     local seconds = best_time(function() ops.linear(x, weights) end)
     local rate = 2 * rows * values / seconds / 1e9
-    bench.result(('linear %s %s, %d rows'):format(name, dtype, rows), rate, 'GFLOP/s',
-      ('%.0f %% of peak, weights at %.1f GB/s'):format(100 * rate / peak, bytes / seconds / 1e9))
+    bench.result {
+      name = ('linear %s %s, %d rows'):format(name, dtype, rows), value = rate, unit = 'GFLOP/s',
+      limit = peak, limit_unit = 'GFLOP/s', share = rate / peak, dtype = dtype, batch = rows,
+      note = ('weights at %.1f GB/s'):format(bytes / seconds / 1e9),
+    }
   end)
 end
 
 return function(bench)
   local peak = machine.peak(bench.threads)
-  bench.result('f32 multiply-add', peak, 'GFLOP/s')
-  for _, shape in ipairs(shapes) do
+  for _, shape in ipairs(bench.llama8b and large or shapes) do
     for _, dtype in ipairs { 'f32', 'bf16', 'q8_0' } do
       for _, rows in ipairs { 1, 64, 512 } do measure(bench, shape, dtype, rows, peak) end
     end

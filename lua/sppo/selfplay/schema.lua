@@ -77,7 +77,7 @@ M.keys = {
     clip = number(0, 1e9, 1),
     max_prompt = integer(1, 2^20, 512),
     max_length = integer(2, 2^20, 1024),
-    micro_tokens = { type = 'integer', low = 1, high = 2^24, default = 2048 },
+    micro_tokens = { type = 'integer', low = 1, high = 2^24, default = 512 },
     recompute = { type = 'boolean', default = false },
     checkpoint_seconds = { type = 'number', low = 0, high = 1e9, default = 120 },
     compat = one_of({ 'none', 'uclaml' }, 'none'),
