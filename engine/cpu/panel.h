@@ -117,7 +117,7 @@ static inline void panel_forward(sppo_dtype dtype, const char *panel, const char
                                  int64_t rows, int64_t K, const panel_rows *from, float *y,
                                  int64_t ldy) {
     if (dtype == SPPO_DTYPE_Q8_0) {
-        q8_forward(&from->q8, rows, panel, y, ldy);
+        q8_forward(&from->q8, rows, panel, next, y, ldy);
         return;
     }
     bool half = dtype == SPPO_DTYPE_BF16;

@@ -20,7 +20,8 @@ enum {
     Q8 = 32,                      // values of a block
     Q8_ROW_BLOCK = 34,            // bytes of a block in rows: f16 scale, int8
     Q8_BLOCK = 64 * 2 + 32 * 64,  // of a panel: 64 f16 scales, then [8][64][4] unsigned bytes
-    Q8_BIAS = 128
+    Q8_BIAS = 128,
+    Q8_FEW_ROWS = 12
 };
 
 /* Where value k (0..31) of row n (0..63) of a panel's block lies behind its scales. */
@@ -78,16 +79,24 @@ static inline void q8_quantize_row(const q8_rows *to, int64_t row, const float *
     }
 }
 
+/* Memory to bring into the second-level cache while a product runs: `bytes` for each block. */
+typedef struct q8_ahead {
+    const char *from;
+    int64_t bytes;
+} q8_ahead;
+
 /* `rows` x `vectors` outputs from column `n` of a panel on; both are constants where called. */
 ALWAYS_INLINE void q8_tile(int rows, int vectors, const q8_rows *x, const char *panel, int64_t n,
-                           float *y, int64_t ldy) {
-    vf sum[Q8_TILE_ROWS][4];
+                           float *y, int64_t ldy, const q8_ahead *ahead) {
+    vf sum[6][4];
     int64_t blocks = x->K / Q8;
     for (int r = 0; r < rows; r++)
         for (int v = 0; v < vectors; v++) sum[r][v] = vset(0);
     for (int64_t b = 0; b < blocks; b++, panel += Q8_BLOCK) {
         const uint8_t *w = (const uint8_t *)panel + 128 + n * 4;
-        vi dot[Q8_TILE_ROWS][4];
+        for (int64_t i = 0; i < ahead->bytes; i += 64)
+            __builtin_prefetch(ahead->from + b * ahead->bytes + i, 0, 2);
+        vi dot[6][4];
         for (int r = 0; r < rows; r++)
             for (int v = 0; v < vectors; v++) dot[r][v] = vset_i32(x->bias[r * blocks + b]);
         for (int k = 0; k < Q8; k += 4, w += 256) {
@@ -110,34 +119,48 @@ ALWAYS_INLINE void q8_tile(int rows, int vectors, const q8_rows *x, const char *
         for (int v = 0; v < vectors; v++) vstore(y + r * ldy + n + v * VL, sum[r][v]);
 }
 
-/* y[r, 0..63] for `rows` rows of x against one panel. */
-static inline void q8_forward(const q8_rows *x, int64_t rows, const char *panel, float *y,
-                              int64_t ldy) {
-    if (rows == 1) {
-        for (int64_t n = 0; n < 64; n += 4 * VL) q8_tile(1, 4, x, panel, n, y, ldy);
-        return;
-    }
-    int64_t tiles = (rows + Q8_TILE_ROWS - 1) / Q8_TILE_ROWS;
-    for (int64_t row = 0; tiles > 0; tiles--) {
-        int64_t count = (rows - row + tiles - 1) / tiles;
-        q8_rows some = q8_rows_from(x, row);
-        for (int64_t n = 0; n < 64; n += Q8_TILE_VECTORS * VL) {
+/* `rows` rows of x in tiles of at most `most` rows. `next`: a panel to fetch ahead, or NULL. */
+ALWAYS_INLINE void q8_tiles(int most, int vectors, const q8_rows *x, int64_t rows,
+                            const char *panel, const char *next, float *y, int64_t ldy) {
 #define TILE(r) \
-    case r: q8_tile(r, Q8_TILE_VECTORS, &some, panel, n, y + row * ldy, ldy); break
+    case r: \
+        if (r <= most) q8_tile(r, vectors, &some, panel, n, y + row * ldy, ldy, &ahead); \
+        break
+    int64_t tiles = (rows + most - 1) / most, blocks = x->K / Q8;
+    q8_ahead ahead = {next, next ? Q8_BLOCK / tiles : 0};
+    for (int64_t row = 0; tiles > 0; tiles--) {
+        int64_t count = (rows - row + tiles - 1) / tiles, share = ahead.bytes;
+        q8_rows some = q8_rows_from(x, row);
+        for (int64_t n = 0; n < 64; n += vectors * VL) {
             switch (count) {
-#if defined(__AVX512F__)
-                TILE(6);
-                TILE(5);
-#endif
-                TILE(4);
-                TILE(3);
-                TILE(2);
                 TILE(1);
+                TILE(2);
+                TILE(3);
+                TILE(4);
+                TILE(5);
+                TILE(6);
             default: break;
             }
-#undef TILE
+            ahead.bytes = 0;  // once a tile
         }
+        ahead.bytes = share;
+        if (next) ahead.from += blocks * share;
         row += count;
+    }
+#undef TILE
+}
+
+/* y[r, 0..63] for `rows` rows of x against one panel. Few rows run at the speed of memory, which is
+ * highest when a panel is read from end to end: low and wide tiles. */
+static inline void q8_forward(const q8_rows *x, int64_t rows, const char *panel, const char *next,
+                              float *y, int64_t ldy) {
+    if (rows == 1) {
+        q8_ahead none = {NULL, 0};
+        for (int64_t n = 0; n < 64; n += 4 * VL) q8_tile(1, 4, x, panel, n, y, ldy, &none);
+    } else if (VL == 16 && rows <= Q8_FEW_ROWS) {  // its sums fit in 32 registers
+        q8_tiles(3, 4, x, rows, panel, next, y, ldy);
+    } else {
+        q8_tiles(Q8_TILE_ROWS, Q8_TILE_VECTORS, x, rows, panel, next, y, ldy);
     }
 }
 
