@@ -4,7 +4,7 @@ docs/performance.md. What stands outside the marks is kept."""
 import pathlib
 
 import common
-from rows import COUNT_GOAL, MEMORY, MEMORY_GOAL, ROWS
+from rows import COUNT_GOAL, HEAD_GOAL, MEMORY, MEMORY_GOAL, ROWS
 
 BEGIN, END = '<!-- peers: begin -->', '<!-- peers: end -->'
 
@@ -120,6 +120,17 @@ def stage_lines(found):
             yield f'- {result["name"]}, seconds: {text}{scaled}.'
 
 
+def head_lines(runs):
+    """What `sppo bench` says of the loss head beside what it was run for."""
+    seen = {}
+    for found in runs.values():
+        for line in found['pairs'][-1]['ours'].get('lines', []):
+            if 'loss head' in line['name']:
+                seen[line['name']] = f'- {line["name"]}: {number(line["value"])} {line["unit"]}' \
+                    + (f' ({line["note"]})' if line.get('note') else '') + '.'
+    return [f'Loss head; goal: {HEAD_GOAL}.', '', *seen.values(), ''] if seen else []
+
+
 def conditions(runs):
     """Machine, versions, commits: of the runs that the table shows."""
     def different(key):
@@ -152,6 +163,7 @@ def text(folder):
     yield ''
     yield from markdown(['what', 'smallest peer', 'peer\'s MiB', 'ours MiB', 'ratio', 'goal',
                          'count is off by', 'goal', 'met'], memory_lines(runs, tried))
+    yield from head_lines(runs)
     if 'round' in runs:
         yield from stage_lines(runs['round'])
         yield ''
