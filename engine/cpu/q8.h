@@ -155,8 +155,9 @@ ALWAYS_INLINE void q8_tiles(int most, int vectors, const q8_rows *x, int64_t row
 static inline void q8_forward(const q8_rows *x, int64_t rows, const char *panel, const char *next,
                               float *y, int64_t ldy) {
     if (rows == 1) {
-        q8_ahead none = {NULL, 0};
-        for (int64_t n = 0; n < 64; n += 4 * VL) q8_tile(1, 4, x, panel, n, y, ldy, &none);
+        q8_ahead none = {NULL, 0}, all = {next, next ? Q8_BLOCK : 0};
+        for (int64_t n = 0; n < 64; n += 4 * VL)
+            q8_tile(1, 4, x, panel, n, y, ldy, n ? &none : &all);
     } else if (VL == 16 && rows <= Q8_FEW_ROWS) {  // its sums fit in 32 registers
         q8_tiles(3, 4, x, rows, panel, next, y, ldy);
     } else {

@@ -18,7 +18,7 @@ typedef struct rope {
     int64_t tokens, heads, half;
     float direction;  // 1, or -1 to turn back
     bool add;
-    float frequency[HALF];
+    const float *frequency;  // [half]
 } rope;
 
 /* One head: (a, b) -> (a cos - b sin, b cos + a sin), written or added. */
@@ -63,6 +63,21 @@ static void rope_tokens(void *context, int64_t task, int thread) {
     }
 }
 
+/* Those of the last call are kept: a model has one theta. Ops are run by one thread. */
+static const float *frequencies(float theta, int64_t half) {
+    static float kept[HALF], kept_theta;
+    static int64_t kept_half;
+    if (theta != kept_theta || half != kept_half) {
+        for (int64_t i = 0; i < half; i++) {
+            float exponent = (float)(2 * i) / (float)(2 * half);
+            kept[i] = 1.0f / (float)pow((double)theta, (double)exponent);
+        }
+        kept_theta = theta;
+        kept_half = half;
+    }
+    return kept;
+}
+
 static sppo_status run(const sppo__call *c, float direction, bool add) {
     const sppo_tensor *x = c->in[0];
     rope r = {.x = sppo__f32(x),
@@ -73,10 +88,7 @@ static sppo_status run(const sppo__call *c, float direction, bool add) {
               .half = x->shape[2] / 2,
               .direction = direction,
               .add = add};
-    for (int64_t i = 0; i < r.half; i++) {
-        float exponent = (float)(2 * i) / (float)(2 * r.half);
-        r.frequency[i] = 1.0f / (float)pow((double)c->f[0], (double)exponent);
-    }
+    r.frequency = frequencies(c->f[0], r.half);
     int64_t values = r.tokens * r.heads * 2 * r.half;
     sppo__parallel_values(values, (r.tokens + TOKENS - 1) / TOKENS, rope_tokens, &r);
     return SPPO_OK;

@@ -22,7 +22,7 @@
 #include "cpu/cpu.h"
 #include "cpu/simd.h"
 
-enum { MAX_THREADS = 256, SPINS = 400, FEW_VALUES = 1 << 17 };
+enum { MAX_THREADS = 256, SPINS = 2000, FEW_VALUES = 1 << 17 };
 
 /* The region's number in the upper half, its next unclaimed task in the lower. Claiming is one
  * compare-and-swap: it succeeds only if the region is still the one that was read. */

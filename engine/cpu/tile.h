@@ -47,7 +47,8 @@ ALWAYS_INLINE void tile_block(int rows, int vectors, bool half, int64_t depth, c
             vf x = vset(a[r * row_stride + k * column_stride]);
             for (int v = 0; v < vectors; v++) sum[r][v] = vfma(x, row[v], sum[r][v]);
         }
-        if (ahead) __builtin_prefetch(ahead->from + k * ahead->step, 0, 2);
+        for (int64_t i = 0; ahead && i < ahead->step; i += 64)
+            __builtin_prefetch(ahead->from + k * ahead->step + i, 0, 2);
     }
     for (int r = 0; r < rows; r++)
         for (int v = 0; v < vectors; v++) vstore(c + r * ldc + tile_column(half, v), sum[r][v]);
@@ -99,9 +100,10 @@ ALWAYS_INLINE void tile_any(bool half, int64_t rows, int64_t depth, const float 
     if (rows == 1) step = TILE_VECTORS_ONE_ROW * VL / (half ? 2 : 1);
     for (int64_t j = 0; j < end; j += step) {
         const char *from = (const char *)b + j * 4;
+        tile_ahead all = {next, 64 * (half ? 2 : 4)};
         if (rows == 1)
             tile_block(1, TILE_VECTORS_ONE_ROW, half, depth, a, row_stride, column_stride, from,
-                       ldb, c + j, ldc, add, NULL);
+                       ldb, c + j, ldc, add, next && !j ? &all : NULL);
         else if (!half && TILE_VECTORS > 2 && end - j <= VL) COLUMNS(1);
         else if (!half && TILE_VECTORS > 2 && end - j <= 2 * VL) COLUMNS(2);
         else COLUMNS(TILE_VECTORS);

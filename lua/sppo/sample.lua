@@ -79,9 +79,16 @@ local function check_shared(prompts, shared)
   end
 end
 
+local function check_lengths(i, p, options)
+  for k = 1, options.k do
+    check.number(('sample: prompt %d: lengths[%d]'):format(i, k), p.lengths[k], 'integer', 1, 2^20)
+  end
+end
+
 local function check_prompts(prompts, options, config)
   local longest = 0
   for i, p in ipairs(prompts) do
+    if p.lengths then check_lengths(i, p, options) end
     if #p.tokens == 0 then engine.raise('argument', ('sample: prompt %d is empty'):format(i), 3) end
     if #p.tokens + options.max_new_tokens > config.max_position_embeddings then
       engine.raise('argument', ('sample: prompt %d has %d tokens; with max_new_tokens = %d that ' ..

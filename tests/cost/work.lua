@@ -1,5 +1,5 @@
---- Work whose instructions are counted (instructions_test.py): WORK names it, TIMES says how often it
---- is done after the first time. Tiny shapes; everything on one thread and interpreted.
+--- Work whose instructions are counted (instructions_test.py): WORK names it, TIMES says how often
+--- it is done after the first time. Tiny shapes; everything on one thread and interpreted.
 
 jit.off()
 

@@ -57,4 +57,24 @@ for _, dtype in ipairs { 'f32', 'bf16', 'q8_0' } do
   end
 end
 
+--- `lengths` ends an answer early; what is sampled does not change.
+function tests.test_lengths()
+  local model = model_with(1, 'f32')
+  local function answers_of(lengths)
+    local got
+    sample.run(model, { { id = 1, tokens = { 1, 2, 3 }, lengths = lengths } }, {
+      k = 3, stop_ids = {}, max_new_tokens = 6, temperature = 1,
+    }, function(_, answers) got = answers end)
+    return got
+  end
+  local whole, short = answers_of(nil), answers_of { 2, 9, 1 }
+  lu.assertEquals({ #short[1].tokens, #short[2].tokens, #short[3].tokens }, { 2, 6, 1 })
+  for i, a in ipairs(short) do
+    for j, id in ipairs(a.tokens) do lu.assertEquals(id, whole[i].tokens[j]) end
+    lu.assertFalse(a.stopped)
+  end
+  lu.assertErrorMsgContains('lengths[2] must be an integer in 1..', answers_of, { 2, 1.5, 1 })
+  lu.assertErrorMsgContains('lengths[3] must be', answers_of, { 2, 1 })
+end
+
 return tests

@@ -40,12 +40,6 @@ def machine():
             'cache_kib': cpu.get('cache size', ''), 'compiler': first_line('gcc', '--version')}
 
 
-def commit():
-    git = ('git', '-C', str(common.REPOSITORY))
-    changed = first_line(*git, 'status', '--porcelain', '--untracked-files=no')
-    return first_line(*git, 'rev-parse', '--short=12', 'HEAD') + (', changed' if changed else '')
-
-
 class Measure:
     def __init__(self, folder, sppo):
         setup = folder / 'setup.json'
@@ -56,8 +50,10 @@ class Measure:
         self.folder, self.results = folder, folder / 'results.jsonl'
         self.sides = Sides(folder, sppo)
         self.best_probe = 0
+        # "sppo 0.1.0 (36da429)": the commit that the program was built from.
+        version = first_line(str(sppo), 'version')
         self.context = {
-            'commit': commit(), 'sppo': first_line(str(sppo), 'version'), 'machine': machine(),
+            'commit': version.partition('(')[2].rstrip(')'), 'sppo': version, 'machine': machine(),
             'versions': json.loads(setup.read_text(encoding='utf-8'))}
 
     def probe(self):

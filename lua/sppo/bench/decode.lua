@@ -4,6 +4,7 @@
 local bench_model = require 'sppo.bench.model'
 local cost = require 'sppo.bench.cost'
 local measure = require 'sppo.bench.measure'
+local model_of = require 'sppo.model'
 local sample = require 'sppo.sample'
 
 local C = require('sppo.ffi').C
@@ -102,10 +103,11 @@ return function(bench)
   for _, config in ipairs(configs) do
     config.prompt_tokens, config.new_tokens = bench.prompt_tokens or 128, bench.new_tokens or 64
     if dtype ~= config.dtype then
-      if model then require('sppo.model').release(model) end
+      if model then model_of.release(model) end
       model, note = bench_model.open(bench, config.dtype)
       dtype = config.dtype
     end
     report(bench, model, config, note)
   end
+  model_of.release(model)
 end

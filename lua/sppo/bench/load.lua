@@ -34,12 +34,12 @@ return function(bench)
     return
   end
   for _, dtype in ipairs(bench.dtype and { bench.dtype } or { 'f32', 'bf16', 'q8_0' }) do
-    local bytes, copies = 0, {}
+    local bytes, copies, before = 0, {}, tonumber(C.sppo_memory_used(0))
     local figure = measure.steady(measure.read(bench.threads), bench.repeats or 3, function()
       local begin = C.sppo_clock()
       local model = bench_model.open(bench, dtype)
       local seconds = C.sppo_clock() - begin
-      bytes = tonumber(C.sppo_memory_used(0))
+      bytes = tonumber(C.sppo_memory_used(0)) - before
       model_of.release(model)
       begin = C.sppo_clock()
       C.sppo_bench_fresh_copy(bytes)

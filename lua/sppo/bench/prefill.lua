@@ -4,6 +4,7 @@
 local bench_model = require 'sppo.bench.model'
 local cost = require 'sppo.bench.cost'
 local measure = require 'sppo.bench.measure'
+local model_of = require 'sppo.model'
 local ops = require 'sppo.ops'
 local scope = require 'sppo.scope'
 local segments = require 'sppo.segments'
@@ -28,6 +29,7 @@ return function(bench)
   local probe = dtype == 'q8_0' and measure.dot(bench.threads) or measure.fma(bench.threads)
   local figure = measure.steady(probe, bench.repeats or 5, run)
   C.sppo_grad_enable(recording)
+  model_of.release(model)
   local flops = n * cost.row_flops(model.config, (n + 1) / 2, false)
     + 2 * model.config.hidden_size * model.config.vocab_size
   bench.result {

@@ -8,6 +8,7 @@ local bench_model = require 'sppo.bench.model'
 local cost = require 'sppo.bench.cost'
 local host = require 'sppo.host'
 local measure = require 'sppo.bench.measure'
+local model_of = require 'sppo.model'
 local train = require 'sppo.train'
 
 local C = require('sppo.ffi').C
@@ -26,12 +27,20 @@ local function step_flops(c)
     + 2 * predicted * c.vocab_size * c.hidden_size + attention), tokens
 end
 
---- MB of memory that this process ever had; nil where the system does not say.
+--- MB of memory that this process had at most; nil where the system does not say.
 local function resident()
   local f = io.open('/proc/self/status')
   local kib = f and f:read('*a'):match('VmHWM:%s*(%d+) kB')
   if f then f:close() end
   return kib and kib * 1024 / 1e6
+end
+
+--- From now on `resident` counts; what was before is forgotten.
+local function forget_resident_peak()
+  local f = io.open('/proc/self/clear_refs', 'w')
+  if not f then return end
+  f:write('5')
+  f:close()
 end
 
 local function groups_of(config)
@@ -51,6 +60,7 @@ return function(bench)
   local model, note = bench_model.open(bench, 'f32')
   local probe, repeats = measure.fma(bench.threads), bench.repeats or 5
   C.sppo_memory_reset_peak(0)
+  forget_resident_peak()
   -- train.run calls between steps; `steady` wants to call a step: a coroutine turns it round. The
   -- first step touches new memory and is not measured.
   local step = coroutine.wrap(function()
@@ -76,6 +86,7 @@ return function(bench)
   local flops, tokens = step_flops(model.config)
   local seconds = figure.seconds
   local own, all = tonumber(C.sppo_memory_peak(0)) / 1e6, resident()
+  model_of.release(model)
   bench.result {
     name = 'step, 4 prompts x 2 answers', value = seconds, unit = 's', low = figure.fastest,
     high = figure.slowest, repeats = repeats, limit = figure.limit, limit_unit = probe.unit,
