@@ -1,7 +1,7 @@
 /* cpu.h - what CPU kernels share: their names, the tables, the thread pool, scratch memory.
  *
- * Each family file is compiled once per instruction set with SPPO_ISA set to avx512vnni, avx512, avx2 or plain;
- * KERNEL(square) is then sppo_cpu_square_avx512 and so on. */
+ * Each family file is compiled once per instruction set with SPPO_ISA set to avx512vnni, avx512, avx2
+ * or plain; KERNEL(square) is then sppo_cpu_square_avx512 and so on. */
 
 #ifndef SPPO_CPU_H
 #define SPPO_CPU_H
