@@ -61,6 +61,11 @@ static void trim(int64_t room) {
     }
 }
 
+static void *fresh(int64_t bytes) {
+    bool mapped = bytes >= smallest && !SPPO_CHECKED_MEMORY;
+    return mapped ? map(bytes) : aligned_alloc(ALIGN, (size_t)bytes);
+}
+
 void *sppo__block_take(int64_t bytes, int64_t room) {
     for (int i = count - 1; i >= 0; i--) {
         if (kept[i].bytes != bytes) continue;
@@ -70,8 +75,10 @@ void *sppo__block_take(int64_t bytes, int64_t room) {
     }
     trim(room);
     allocations++;
-    bool mapped = bytes >= smallest && !SPPO_CHECKED_MEMORY;
-    return mapped ? map(bytes) : aligned_alloc(ALIGN, (size_t)bytes);
+    void *data = fresh(bytes);
+    if (data || !count) return data;
+    trim(0);
+    return fresh(bytes);
 }
 
 void sppo__block_give(void *data, int64_t bytes, int64_t room) {
