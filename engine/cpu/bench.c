@@ -132,9 +132,13 @@ void sppo_bench_fresh_copy(int64_t bytes) {
 double sppo_bench_region(int threads, double seconds) {
     int before = sppo_threads();
     if (threads < 1 || sppo_threads_set(threads)) return 0;
-    double start = sppo_clock(), now = start, count = 0;
-    for (; now < start + seconds; now = sppo_clock(), count += REGIONS)
+    double start = sppo_clock(), taken = 0;
+    int64_t count = 0;
+    while (taken < seconds) {
         for (int i = 0; i < REGIONS; i++) sppo__parallel(threads, no_task, NULL);
+        count += REGIONS;
+        taken = sppo_clock() - start;
+    }
     sppo_threads_set(before);
-    return (now - start) / count;
+    return taken / (double)count;
 }

@@ -16,20 +16,23 @@ static void q8_read(const char *block, float *dst) {
     for (int i = 0; i < Q8; i++) dst[i] = (float)q[i] * scale;
 }
 
+/* To the nearest integer, halves away from 0; |v| < 2^22. */
+static inline vf round_half_away(vf v) {
+    vf shift = vset(12582912.0f), n = (v + shift) - shift, rest = v - n;  // halves to even so far
+    n = vselect((rest == vset(0.5f)) & (v > vset(0)), n + vset(1), n);
+    return vselect((rest == vset(-0.5f)) & (v < vset(0)), n - vset(1), n);
+}
+
 /* NaN or infinity among the values makes the scale, and so the block, not finite. */
 static void q8_write(const float *x, char *block) {
-    float largest = 0;
-    for (int i = 0; i < Q8; i++) {
-        float a = fabsf(x[i]);
-        largest = a > largest || isnan(a) ? a : largest;
-    }
-    float scale = largest / 127, inverse = scale > 0 ? 1 / scale : 0;
+    float largest = q8_largest(x), scale = largest / 127;
+    float inverse = scale > 0 && isfinite(scale) ? 1 / scale : 0;
     uint16_t d = f32_to_f16(scale);
     memcpy(block, &d, sizeof d);
     int8_t *q = (int8_t *)block + sizeof d;
-    for (int i = 0; i < Q8; i++) {
-        float v = roundf(x[i] * inverse);
-        q[i] = v >= -127 && v <= 127 ? (int8_t)v : 0;
+    for (int i = 0; i < Q8; i += VL) {
+        vf v = isfinite(scale) ? vload(x + i) * vset(inverse) : vset(0);
+        vstore_i8(q + i, __builtin_convertvector(round_half_away(v), vi));
     }
 }
 

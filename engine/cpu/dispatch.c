@@ -2,6 +2,9 @@
 
 #include "cpu/dispatch.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,6 +25,14 @@ enum { CHOICES = sizeof choices / sizeof choices[0] };
 
 static const choice *chosen;
 
+#if defined(__x86_64__)
+/* clang 14 has no name for it in __builtin_cpu_supports. */
+static bool has_f16c(void) {
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && c & bit_F16C;
+}
+#endif
+
 static bool has(const char *name) {
 #if defined(__x86_64__)
     __builtin_cpu_init();
@@ -31,8 +42,7 @@ static bool has(const char *name) {
                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
                __builtin_cpu_supports("fma");
     if (!strcmp(name, "avx2"))
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-               __builtin_cpu_supports("f16c");
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
 #endif
     return !strcmp(name, "plain");
 }

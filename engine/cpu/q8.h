@@ -54,19 +54,25 @@ static inline q8_rows q8_rows_from(const q8_rows *x, int64_t row) {
     return (q8_rows){x->q + row * x->K, x->scale + row * blocks, x->bias + row * blocks, x->K};
 }
 
+/* The largest |x| of a block; NaN or infinity if there is one. */
+static inline float q8_largest(const float *x) {
+    // Bits of |x| are in the order of |x|, infinity and NaN above all.
+    vi bits = {0};
+    for (int i = 0; i < Q8; i += VL) {
+        vi magnitude = (vi)vload(x + i) & INT32_MAX;
+        bits = (vi)vselect(magnitude > bits, (vf)magnitude, (vf)bits);
+    }
+    int32_t top = vmaximum_i32(bits);
+    float largest;
+    memcpy(&largest, &top, sizeof largest);
+    return largest;
+}
+
 /* One row, as GGML's q8_0: scale = max |x| / 127 (kept in f32 here), values to the nearest. */
 static inline void q8_quantize_row(const q8_rows *to, int64_t row, const float *x) {
     for (int64_t b = 0; b < to->K / Q8; b++, x += Q8) {
         int64_t at = row * (to->K / Q8) + b;
-        // Bits of |x| are in the order of |x|, infinity and NaN above all.
-        vi bits = {0};
-        for (int i = 0; i < Q8; i += VL) {
-            vi magnitude = (vi)vload(x + i) & INT32_MAX;
-            bits = (vi)vselect(magnitude > bits, (vf)magnitude, (vf)bits);
-        }
-        int32_t top = vmaximum_i32(bits);
-        float largest;
-        memcpy(&largest, &top, sizeof largest);
+        float largest = q8_largest(x);
         to->scale[at] = isfinite(largest) ? largest / 127 : NAN;
         vf inverse = vset(largest > 0 ? 1 / to->scale[at] : 0), sum = vset(0);
         vf shift = vset(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
