@@ -1,13 +1,12 @@
 --- Self-play: Algorithm 1 of the paper over a run folder.
 
 local engine = require 'sppo.ffi'
-local files = require 'sppo.files'
-local json = require 'sppo.json'
-local preference = require 'sppo.preference'
 local prompts = require 'sppo.selfplay.prompts'
 local recipe_of = require 'sppo.selfplay.recipe'
 local run_folder = require 'sppo.selfplay.run_folder'
 local stages = require 'sppo.selfplay.stages'
+
+require 'sppo.selfplay.branch'
 
 local M = {}
 
@@ -25,8 +24,6 @@ function M.algorithm(run)
 end
 
 M.stage_names = { 'sample', 'prefer', 'select', 'train', 'evaluate' }
-
-local noop = function() end
 
 --- Runs a recipe, or goes on with a run that was begun. Raises on failure.
 ---@param path string
@@ -46,21 +43,7 @@ function M.run(path, options)
     if held then prompts.list(held, round, values.evaluate.on) end
   end
   local folder = run_folder.open(values.out)
-  local log = folder:file('log.txt')
-  local run = setmetatable({
-    recipe = recipe, folder = folder, rounds = values.rounds,
-    preference = preference.new(values.preference),
-    only = options.only, stop = options.stop or function() return false end,
-    progress = function(_, ...) (options.progress or noop)(...) end,
-    say = function(_, text)
-      files.append(log, text .. '\n', false)
-      ;(options.say or noop)(text)
-    end,
-  }, stages.Run)
-  files.write(folder:file('recipe.lua'), recipe.source)
-  local resolved = json.encode(recipe_of.resolved(recipe), { indent = true })
-  files.write(folder:file('recipe.resolved.json'), resolved .. '\n')
-
+  local run = stages.new(recipe, folder, options)
   local ok, failure = pcall(values.run or M.algorithm, run)
   run:drop_model()
   folder:close()

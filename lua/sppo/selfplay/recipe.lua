@@ -134,16 +134,11 @@ local function override(values, path, text)
   node[parts[#parts]] = parse_value(text)
 end
 
----@class sppo.Recipe
----@field values table      the recipe's table, overridden, with defaults
----@field source string     text of the file
----@field path string
+-- Texts of the recipes that the one being loaded is made from.
+local bases = {}
 
---- Loads, overrides and validates a recipe; nil, err with every error on a line of its own.
----@param path string
----@param overrides? { [1]: string, [2]: string }[]  key, value
----@return sppo.Recipe?
-function M.load(path, overrides)
+--- Runs a recipe's text; its value, its text; nil, err.
+local function evaluate(path)
   local source, err = files.read(path, 2^24)
   -- The repository's recipes are in the binary too, for a run from anywhere.
   if path:find('^recipes/') then source = source or host.embedded(path) end
@@ -169,6 +164,34 @@ function M.load(path, overrides)
     engine.kind('usage', err)
     return nil, err
   end
+  return values, source
+end
+
+--- Another recipe's table, for a recipe to change and return; raises if it can't be loaded.
+---@param path string  as for `sppo run`
+---@return table
+function M.base(path)
+  local values, source = evaluate(path)
+  if not values then error(source, 0) end
+  bases[#bases + 1] = source
+  return values
+end
+
+---@class sppo.Recipe
+---@field values table      the recipe's table, overridden, with defaults
+---@field source string     text of the file
+---@field sources string    that, and the texts of the recipes it is made from
+---@field path string
+
+--- Loads, overrides and validates a recipe; nil, err with every error on a line of its own.
+---@param path string
+---@param overrides? { [1]: string, [2]: string }[]  key, value
+---@return sppo.Recipe?
+function M.load(path, overrides)
+  bases = {}
+  local values, source = evaluate(path)
+  if not values then return nil, source end
+  local sources = source .. table.concat(bases, '\n')
   for _, o in ipairs(overrides or {}) do override(values, o[1], o[2]) end
 
   local errors = {}
@@ -195,7 +218,7 @@ function M.load(path, overrides)
       return a.number < b.number
     end)
     for i, e in ipairs(errors) do errors[i] = e.text end
-    err = table.concat(errors, '\n')
+    local err = table.concat(errors, '\n')
     engine.kind('usage', err)
     return nil, err
   end
@@ -206,7 +229,33 @@ function M.load(path, overrides)
       values.evaluate[key] = values.sample[key]
     end
   end
-  return { values = values, source = source, path = path }
+  return { values = values, source = source, sources = sources, path = path }
+end
+
+--- The recipe with some values changed, `changes` being nested as the recipe is; nil, err.
+---@param recipe sppo.Recipe
+---@param changes table
+---@return sppo.Recipe?
+function M.changed(recipe, changes)
+  local function merged(old, new)
+    local out = {}
+    for key, value in pairs(old) do out[key] = value end
+    for key, value in pairs(new) do
+      local both = type(value) == 'table' and type(old[key]) == 'table' and #value == 0
+      out[key] = both and merged(old[key], value) or value
+    end
+    return out
+  end
+  local values, errors = merged(recipe.values, changes), {}
+  check_section(values, schema.keys, '', values.rounds, function(_, text)
+    errors[#errors + 1] = text
+  end)
+  if #errors == 0 then
+    return { values = values, source = recipe.source, sources = recipe.sources, path = recipe.path }
+  end
+  local err = table.concat(errors, '; ')
+  engine.kind('usage', err)
+  return nil, err
 end
 
 --- A section with its schedules resolved for a round.

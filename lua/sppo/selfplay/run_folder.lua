@@ -49,7 +49,8 @@ function M.open(path)
     lock:close()
     error(stages, 0)
   end
-  return setmetatable({ path = path, lock = lock, stages = stages, finished = {} }, Folder)
+  return setmetatable({ path = path, lock = lock, stages = stages, finished = {},
+    outputs = {} }, Folder)
 end
 
 function Folder:close() self.lock:close() end
@@ -110,6 +111,7 @@ end
 ---@return boolean worked  false if it was skipped
 function Folder:stage(name, key, outputs, work)
   local position = #self.finished + 1
+  self.outputs[name] = outputs
   local entry = self.stages[position]
   if entry and entry.name == name and entry.key == key and entry.done then
     self.finished[position] = name

@@ -3,6 +3,7 @@
 local engine = require 'sppo.ffi'
 local evaluate = require 'sppo.evaluate'
 local files = require 'sppo.files'
+local json = require 'sppo.json'
 local model_of = require 'sppo.model'
 local msgpack = require 'sppo.msgpack'
 local preference = require 'sppo.preference'
@@ -10,6 +11,8 @@ local prompts = require 'sppo.selfplay.prompts'
 local recipe_of = require 'sppo.selfplay.recipe'
 local run_folder = require 'sppo.selfplay.run_folder'
 local sample = require 'sppo.sample'
+local scope = require 'sppo.scope'
+local score = require 'sppo.score'
 local select_of = require 'sppo.select'
 local train = require 'sppo.train'
 
@@ -20,6 +23,28 @@ local Run = {}
 Run.__index = Run
 
 local M = { Run = Run }
+
+--- A run of a recipe over its open folder. Writes the recipe into it, as text and resolved.
+---@param recipe sppo.Recipe
+---@param folder sppo.RunFolder
+---@param options { only?: string, progress?: function, say?: function, stop?: fun(): boolean }
+---@return sppo.Run
+function M.new(recipe, folder, options)
+  local log = folder:file('log.txt')
+  files.write(folder:file('recipe.lua'), recipe.source)
+  local resolved = json.encode(recipe_of.resolved(recipe), { indent = true })
+  files.write(folder:file('recipe.resolved.json'), resolved .. '\n')
+  return setmetatable({
+    recipe = recipe, folder = folder, rounds = recipe.values.rounds,
+    preference = preference.new(recipe.values.preference),
+    only = options.only, stop = options.stop or function() return false end,
+    progress = function(_, ...) if options.progress then options.progress(...) end end,
+    say = function(_, text)
+      files.append(log, text .. '\n', false)
+      if options.say then options.say(text) end
+    end,
+  }, Run)
+end
 
 --- Opens the weights that round `t` starts from (those of round t - 1), stored as `dtype`. Their
 --- values are those of the policy's dtype: training starts from what was sampled from.
@@ -345,6 +370,42 @@ function M.evaluation_text(t, metrics)
   return ('round %d: %s'):format(t, table.concat(parts, ', '))
 end
 
+--- How far training moved the log-probs of round t's rows: with D = log pi_t+1(y) - log pi_t(y),
+--- summed over the answer's tokens, the means of D over chosen and over rejected answers, and the
+--- share of each that rose. The paper says of these that SPPO raises the chosen and lowers the
+--- rejected, which losses of the difference alone need not do (section 4.5).
+function Run:likelihood(t)
+  self:stage('likelihood', t, { 'likelihood' }, {}, function()
+    local rows = read(self.folder:file(('round-%d/rows.msgpack'):format(t)))
+    local model = self:sampling_model(t + 1)
+    local sums = { chosen = 0, rejected = 0, chosen_up = 0, rejected_up = 0 }
+    local done = 0
+    for _, micro in ipairs(score.micro_batches(rows, 512)) do
+      local logprobs = scope.run(function()
+        return score.logprobs(model.net, micro):tolist()
+      end)
+      local i = 0
+      for _, g in ipairs(micro) do
+        for n, a in ipairs(g.answers) do
+          local which = n == 1 and 'chosen' or n == #g.answers and 'rejected'
+          local d = logprobs[i + n] - a.logprob
+          if which then
+            sums[which] = sums[which] + d
+            sums[which .. '_up'] = sums[which .. '_up'] + (d > 0 and 1 or 0)
+          end
+        end
+        i, done = i + #g.answers, done + 1
+      end
+      self:progress('likelihood', done, #rows)
+      if self.stop() then return false end
+    end
+    self.folder:metrics { round = t,
+      ['likelihood/chosen'] = sums.chosen / #rows, ['likelihood/rejected'] = sums.rejected / #rows,
+      ['likelihood/chosen_up'] = sums.chosen_up / #rows,
+      ['likelihood/rejected_up'] = sums.rejected_up / #rows }
+  end)
+end
+
 -- ---- keys ----
 
 function Run:policy_key()
@@ -353,7 +414,7 @@ function Run:policy_key()
 end
 
 --- Recipes' functions can't be hashed: their text stands for them.
-function Run:source_key() return files.sha256(self.recipe.source) end
+function Run:source_key() return files.sha256(self.recipe.sources) end
 
 function Run:preference_key() return self.preference.key or self:source_key() end
 

@@ -1,0 +1,92 @@
+--- Runs that differ in one thing, side by side: for recipes that branch (recipes/compare.lua).
+
+local evaluate = require 'sppo.evaluate'
+local files = require 'sppo.files'
+local json = require 'sppo.json'
+local prompts = require 'sppo.selfplay.prompts'
+
+local M = {}
+
+--- Algorithm 1 with the movement of the log-probs measured after each training.
+---@param run sppo.Run
+function M.algorithm(run)
+  run:evaluate(0)
+  for t = 1, run.rounds do
+    run:sample(t)
+    run:prefer(t)
+    run:select(t)
+    run:train(t)
+    run:evaluate(t)
+    run:likelihood(t)
+  end
+end
+
+--- What metrics.jsonl says of each round: { [t] = { ['eval/win_rate'] = .., .. } }.
+local function rounds(run)
+  local out = {}
+  for line in (files.read(run.folder:file('metrics.jsonl')) or ''):gmatch('[^\n]+') do
+    local values, err = json.decode(line)
+    if not values then error(err, 0) end
+    if values.round and not values.step then
+      local round = out[values.round] or {}
+      for key, value in pairs(values) do round[key] = value end
+      out[values.round] = round
+    end
+  end
+  return out
+end
+
+--- P(last answers of a beat last answers of b), with its 95 % interval over prompts.
+local function against(run, a, b)
+  local values = run.recipe.values
+  local list = prompts.list(values[values.evaluate.on], values.rounds, values.evaluate.on)
+  local function answers(branch)
+    local name = ('round-%d/evaluation.msgpack'):format(values.rounds)
+    local records, err = files.read_records(branch.folder:file(name))
+    return records or error(err, 0)
+  end
+  local rates = evaluate.win_rates(run.preference, list, answers(a), answers(b))
+  return evaluate.bootstrap(rates, values.seed)
+end
+
+local columns = {
+  { 'eval/win_rate', '%.3f' }, { 'eval/win_rate_low', '%.3f' }, { 'eval/win_rate_high', '%.3f' },
+  { 'eval/pass_rate', '%.3f' }, { 'eval/mean_length', '%.1f' },
+  { 'likelihood/chosen', '%+.2f' }, { 'likelihood/rejected', '%+.2f' },
+  { 'likelihood/chosen_up', '%.2f' }, { 'likelihood/rejected_up', '%.2f' },
+}
+
+local function name_of(branch) return branch.folder.path:match('[^/]+$') end
+
+--- Writes compare.csv into the run's folder (a row for each branch and round) and says the same,
+--- and how the branches' last answers fare against each other.
+---@param run sppo.Run
+---@param branches sppo.Run[]
+function M.write(run, branches)
+  local head = { 'branch', 'round' }
+  for _, column in ipairs(columns) do head[#head + 1] = column[1] end
+  local csv = { table.concat(head, ',') }
+  for _, branch in ipairs(branches) do
+    for t, values in ipairs(rounds(branch)) do
+      local row, said = { name_of(branch), t }, {}
+      for _, column in ipairs(columns) do
+        local value = values[column[1]]
+        row[#row + 1] = value and ('%.17g'):format(value) or ''
+        said[#said + 1] = value and
+          ('%s %s'):format(column[1]:match('[^/]+$'), column[2]:format(value))
+      end
+      csv[#csv + 1] = table.concat(row, ',')
+      run:say(('%-8s round %d: %s'):format(name_of(branch), t, table.concat(said, ', ')))
+    end
+  end
+  files.write(run.folder:file('compare.csv'), table.concat(csv, '\n') .. '\n')
+  for i, a in ipairs(branches) do
+    for j = i + 1, #branches do
+      local rate, low, high = against(run, a, branches[j])
+      run:say(('%s beats %s in %.3f (95 %%: %.3f..%.3f)'):format(name_of(a), name_of(branches[j]),
+        rate, low, high))
+    end
+  end
+end
+
+return M
