@@ -40,8 +40,10 @@ local function finite(v) return type(v) == 'number' and v == v and math.abs(v) <
 --- A number as short as a label wants it.
 local function label(v)
   local a = math.abs(v)
-  if a ~= 0 and (a >= 1e5 or a < 1e-3) then
-    return (('%.1e'):format(v):gsub('%.0e', 'e'):gsub('e([+-])0*(%d)', 'e%1%2'):gsub('e%+', 'e'))
+  if a < 1e-12 then return '0' end -- also what sums of steps leave of 0
+  if a >= 1e5 or a < 1e-3 then
+    local short = ('%.1e'):format(v):gsub('%.0e', 'e'):gsub('e([+-])0*(%d)', 'e%1%2')
+    return (short:gsub('e%+', 'e'))
   end
   return ('%.6g'):format(v)
 end
@@ -54,7 +56,8 @@ local function ticks(low, high, log)
       out[#out + 1] = 10 ^ power
     end
     if #out >= 2 then return out end
-    return { low, math.sqrt(low * high), high }
+    local function rounded(v) return tonumber(('%.2g'):format(v)) end
+    return { rounded(low), rounded(math.sqrt(low * high)), rounded(high) }
   end
   local rough = (high - low) / 5
   local power = 10 ^ math.floor(math.log10(rough))
@@ -72,14 +75,19 @@ local function span(values, log, include)
   for _, v in ipairs(values) do
     if finite(v) and (not log or v > 0) then low, high = math.min(low, v), math.max(high, v) end
   end
-  if include and not log then low, high = math.min(low, include), math.max(high, include) end
+  local floor, ceiling = -math.huge, math.huge
+  if include and not log then
+    if low >= include then floor = include end
+    if high <= include then ceiling = include end
+    low, high = math.min(low, include), math.max(high, include)
+  end
   if low > high then low, high = log and 1 or 0, log and 10 or 1 end
   if log then
     if low == high then low, high = low / 2, high * 2 end
     return low, high
   end
   local room = low == high and math.max(math.abs(low) * 0.1, 0.5) or (high - low) * 0.05
-  return low - room, high + room
+  return math.max(floor, low - room), math.min(ceiling, high + room)
 end
 
 local function scale(low, high, log, from, to)
@@ -91,7 +99,7 @@ end
 --- The frame: title, legend, axes with labels. Gives the parts so far and the two scales.
 local function frame(o, x_low, x_high, y_low, y_high)
   local w, h = o.width or 640, o.height or 320
-  local left, right, top, bottom = 62, w - 16, 50, h - 44
+  local left, right, top, bottom = 72, w - 16, 50, h - 44
   local x = scale(x_low, x_high, o.x_log, left, right)
   local y = scale(y_low, y_high, o.y_log, bottom, top)
   local parts = {}
@@ -222,7 +230,6 @@ function M.bars(o)
     end
   end
   local y_low, y_high = span(ys, false, 0)
-  if y_low < 0 and y_low > -y_high * 0.1 then y_low = 0 end
   local parts, x, y, bottom = frame(o, 0, #o.names, y_low, y_high)
   local wide = (x(1) - x(0)) * 0.8 / math.max(1, #o.series)
   for i, name in ipairs(o.names) do

@@ -10,6 +10,7 @@ local M = {}
 --- In the order of `sppo help`.
 local verbs = {
   { 'run', 'run a recipe, or go on with one that was stopped' },
+  { 'report', 'a page that shows what happened in a run, or several side by side' },
   { 'gen', 'text from a model' },
   { 'cat', 'any file of a run or a model as JSON lines' },
   { 'inspect', 'what a file or folder holds, for people' },

@@ -4,6 +4,7 @@
 local engine = require 'sppo.ffi'
 local files = require 'sppo.files'
 local recipe_of = require 'sppo.selfplay.recipe'
+local report = require 'sppo.report'
 local run_folder = require 'sppo.selfplay.run_folder'
 local stages = require 'sppo.selfplay.stages'
 
@@ -55,6 +56,7 @@ function Run:branch(name, changes, algorithm)
     self:drop_model()
     algorithm(branch)
     branch:drop_model()
+    report.write(folder.path)
     self.stopped = branch.stopped
     return branch
   end)

@@ -3,6 +3,7 @@
 local evaluate = require 'sppo.evaluate'
 local files = require 'sppo.files'
 local json = require 'sppo.json'
+local report = require 'sppo.report'
 local prompts = require 'sppo.selfplay.prompts'
 
 local M = {}
@@ -58,8 +59,8 @@ local columns = {
 
 local function name_of(branch) return branch.folder.path:match('[^/]+$') end
 
---- Writes compare.csv into the run's folder (a row for each branch and round) and says the same,
---- and how the branches' last answers fare against each other.
+--- Writes compare.csv into the run's folder (a row for each branch and round), compare.html, and
+--- says the same, and how the branches' last answers fare against each other.
 ---@param run sppo.Run
 ---@param branches sppo.Run[]
 function M.write(run, branches)
@@ -80,6 +81,9 @@ function M.write(run, branches)
     end
   end
   files.write(run.folder:file('compare.csv'), table.concat(csv, '\n') .. '\n')
+  local paths = {}
+  for i, branch in ipairs(branches) do paths[i] = branch.folder.path end
+  report.compare(paths, run.folder:file('compare.html'))
   for i, a in ipairs(branches) do
     for j = i + 1, #branches do
       local rate, low, high = against(run, a, branches[j])

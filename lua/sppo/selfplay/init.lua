@@ -2,6 +2,7 @@
 
 local engine = require 'sppo.ffi'
 local prompts = require 'sppo.selfplay.prompts'
+local report = require 'sppo.report'
 local recipe_of = require 'sppo.selfplay.recipe'
 local run_folder = require 'sppo.selfplay.run_folder'
 local stages = require 'sppo.selfplay.stages'
@@ -46,6 +47,7 @@ function M.run(path, options)
   local run = stages.new(recipe, folder, options)
   local ok, failure = pcall(values.run or M.algorithm, run)
   run:drop_model()
+  if ok then report.write(folder.path) end
   folder:close()
   if not ok then error(failure, 0) end
   return run.stopped and 'stopped' or 'done', run

@@ -3,6 +3,7 @@
 local engine = require 'sppo.ffi'
 local evaluate = require 'sppo.evaluate'
 local files = require 'sppo.files'
+local host = require 'sppo.host'
 local json = require 'sppo.json'
 local model_of = require 'sppo.model'
 local msgpack = require 'sppo.msgpack'
@@ -349,7 +350,13 @@ function Run:evaluate(t)
     if not self:sample_into(path, t + 1, list, options, 'evaluate') then return false end
     local new = read(path)
     local old = t == 0 and new or read(self.folder:file('round-0/evaluation.msgpack'))
-    local metrics = evaluate.metrics(self.preference, list, new, old, self.recipe.values.seed)
+    local seed = self.recipe.values.seed
+    local metrics = evaluate.metrics(self.preference, list, new, old, seed)
+    for earlier = 1, t - 1 do
+      local answers = read(self.folder:file(('round-%d/evaluation.msgpack'):format(earlier)))
+      local rates = evaluate.win_rates(self.preference, list, new, answers)
+      metrics['eval/win_rate_against/' .. earlier] = (evaluate.bootstrap(rates, seed))
+    end
     metrics.round = t
     self.folder:metrics(metrics)
     self:say(M.evaluation_text(t, metrics))
@@ -420,6 +427,14 @@ function Run:preference_key() return self.preference.key or self:source_key() en
 
 function Run:prompts_of(t) return prompts.list(self.recipe.values.prompts, t, 'prompts') end
 
+--- Where a run was made, for its report.
+local function environment()
+  local build = host.build
+  local version = build.commit ~= '' and ('%s (%s)'):format(build.version, build.commit)
+  return { stage = 'start', version = version or build.version,
+    cpu = engine.ffi.string(engine.C.sppo_cpu_name()), threads = engine.C.sppo_threads() }
+end
+
 --- One stage of the run folder, with the key chained to the stage before it.
 function Run:stage(stage, t, inputs, outputs, work)
   if self.stopped then return end
@@ -430,7 +445,11 @@ function Run:stage(stage, t, inputs, outputs, work)
     self.folder:skip(name, key)
     return
   end
-  local finished, worked = self.folder:stage(name, key, outputs, work)
+  local finished, worked = self.folder:stage(name, key, outputs, function(fresh)
+    if not self.noted then self.folder:perf(environment()) end
+    self.noted = true
+    return work(fresh)
+  end)
   -- With --only, one stage is done: the first of its name that was not.
   self.only_done = worked
   self.stopped = not finished

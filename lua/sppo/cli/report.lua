@@ -1,0 +1,38 @@
+--- `sppo report`
+
+local exit = require 'sppo.cli.exit'
+local output = require 'sppo.cli.output'
+
+local M = {
+  examples = {
+    'sppo report runs/quickstart && xdg-open runs/quickstart/report.html',
+    'sppo report --compare runs/one runs/two -o both.html',
+  },
+}
+
+function M.define(parser)
+  parser:argument('runs', 'Run folders.'):args('+'):argname('RUN')
+  parser:flag('--compare', 'All of them side by side in one page.')
+  parser:option('-o --output', 'The page (default: report.html in the run folder; compare.html).')
+    :argname('FILE')
+end
+
+function M.run(args)
+  local report = require 'sppo.report'
+  if args.compare then
+    local path, err = report.compare(args.runs, args.output or 'compare.html')
+    if not path then exit.data(err) end
+    output.write(path, '\n')
+    return
+  end
+  if args.output and #args.runs > 1 then
+    exit.usage('report: one page for several runs needs --compare', 'sppo report --help')
+  end
+  for _, run in ipairs(args.runs) do
+    local path, err = report.write(run, args.output)
+    if not path then exit.data(err) end
+    output.write(path, '\n')
+  end
+end
+
+return M
