@@ -18,10 +18,13 @@ function M.tokens(group)
 end
 
 --- Cuts groups into micro-batches of at most `budget` tokens (a larger group stands alone).
-function M.micro_batches(groups, budget)
+---@param groups table[]
+---@param budget integer
+---@param tokens? fun(group: table): integer  by default M.tokens
+function M.micro_batches(groups, budget, tokens)
   local batches, size = {}, 0
   for _, g in ipairs(groups) do
-    local n = M.tokens(g)
+    local n = (tokens or M.tokens)(g)
     if #batches == 0 or size + n > budget then
       batches[#batches + 1], size = {}, 0
     end

@@ -66,34 +66,25 @@ local function measure(sums, groups, logprobs)
   end
 end
 
---- One optimizer step over some prompts: gradients of all micro-batches, then the update.
-local function step(run, groups, number, total)
-  local t, n = run.options, #groups
-  local sums = {
-    chosen = 0, rejected = 0, ratio_w = 0, ratio_l = 0, accuracy = 0, p_win = 0, p_lose = 0,
-  }
-  local loss, tokens = 0, 0
-  for _, micro in ipairs(score.micro_batches(groups, t.micro_tokens)) do
-    loss = loss + scope.run(function()
-      local logprob = score.logprobs(run.model.net, micro, { recompute = t.recompute })
-      local value = run.loss(loss_batch(logprob, micro, n, t.eta))
-      measure(sums, micro, logprob:tolist())
-      value:backward()
-      return value:item()
-    end)
-    for _, g in ipairs(micro) do tokens = tokens + score.tokens(g) end
-    if run.on_micro then run.on_micro(tokens) end
-  end
-  if loss ~= loss or math.abs(loss) == math.huge then
-    engine.raise('nonfinite', ('train: the loss is %s at step %d; no weight was changed'):format(
-      tostring(loss), number))
-  end
-  local lr = t.lr * optim.schedule(t.schedule, number - 1, total, t.warmup, t.compat)
-  local norm = optim.step(run.optimizer, run.parameters, run.state, lr, number, t.clip)
+---@class sppo.Objective   what an optimizer step lowers
+---@field tokens fun(group: table): integer   that a group puts into a forward pass
+---@field loss fun(run: table, micro: table[], groups: integer, sums: table): sppo.Tensor
+---   of a micro-batch, divided by the groups of the whole step; adds what metrics need to `sums`
+---@field metrics fun(sums: table, groups: integer, options: table): table
+
+--- Losses of answers against pi_t (lua/sppo/losses.lua): what a round of self-play lowers.
+---@type sppo.Objective
+M.preference = { tokens = score.tokens }
+
+function M.preference.loss(run, micro, groups, sums)
+  local logprob = score.logprobs(run.model.net, micro, { recompute = run.options.recompute })
+  measure(sums, micro, logprob:tolist())
+  return run.loss(loss_batch(logprob, micro, groups, run.options.eta))
+end
+
+function M.preference.metrics(sums, n, t)
   local beta = 1 / t.eta
   return {
-    round = run.round, step = number, loss = loss, grad_norm = norm, learning_rate = lr,
-    epoch = number / total * t.epochs, num_tokens = tokens,
     ['logps/chosen'] = sums.chosen / n, ['logps/rejected'] = sums.rejected / n,
     ['rewards/chosen'] = beta * sums.ratio_w / n, ['rewards/rejected'] = beta * sums.ratio_l / n,
     ['rewards/margins'] = beta * (sums.ratio_w - sums.ratio_l) / n,
@@ -102,6 +93,35 @@ local function step(run, groups, number, total)
     ['sppo/residual_l'] = (sums.ratio_l - t.eta * (sums.p_lose - n / 2)) / n,
     ['sppo/eta'] = t.eta,
   }
+end
+
+local function zero() return 0 end
+
+--- One optimizer step over some groups: gradients of all micro-batches, then the update.
+local function step(run, groups, number, total)
+  local t, n, objective = run.options, #groups, run.objective
+  local sums = setmetatable({}, { __index = zero })
+  local loss, tokens = 0, 0
+  for _, micro in ipairs(score.micro_batches(groups, t.micro_tokens, objective.tokens)) do
+    loss = loss + scope.run(function()
+      local value = objective.loss(run, micro, n, sums)
+      value:backward()
+      return value:item()
+    end)
+    for _, g in ipairs(micro) do tokens = tokens + objective.tokens(g) end
+    if run.on_micro then run.on_micro(tokens) end
+  end
+  if loss ~= loss or math.abs(loss) == math.huge then
+    engine.raise('nonfinite', ('train: the loss is %s at step %d; no weight was changed'):format(
+      tostring(loss), number))
+  end
+  local lr = t.lr * optim.schedule(t.schedule, number - 1, total, t.warmup, t.compat)
+  local norm = optim.step(run.optimizer, run.parameters, run.state, lr, number, t.clip)
+  local metrics = objective.metrics(sums, n, t)
+  metrics.round, metrics.step, metrics.loss, metrics.grad_norm = run.round, number, loss, norm
+  metrics.learning_rate, metrics.num_tokens = lr, tokens
+  metrics.epoch = number / total * t.epochs
+  return metrics
 end
 
 -- ---- checkpoints ----
@@ -176,15 +196,17 @@ end
 
 --- Trains `model` (f32) in place.
 ---@param model sppo.Model
----@param groups table[]   { prompt, answers = { { tokens, win, logprob } }, pair }
+---@param groups table[]   { prompt, answers = { { tokens, win, logprob } }, pair }, or what another
+---   objective takes
 ---@param options table    the recipe's `train`, resolved for this round
----@param run { round: integer, seed: integer, checkpoint: string,
+---@param run { objective?: sppo.Objective, round: integer, seed: integer, checkpoint: string,
 ---   on_step: fun(metrics, step, total),
 ---   on_micro?: fun(tokens), on_resume?: fun(note), note: fun(): table, stop: fun(): boolean }
 ---@return boolean finished  false if `stop` asked to end early; the checkpoint is saved then
 function M.run(model, groups, options, run)
   local total = math.ceil(#groups / options.batch) * options.epochs
   run.model, run.options = model, options
+  run.objective = run.objective or M.preference
   run.loss = type(options.loss) == 'function' and options.loss or losses[options.loss]
   run.optimizer = optim.new(options.optimizer, options.optimizer_options)
   run.parameters = nn.parameters(model.net)
