@@ -38,7 +38,9 @@ function M.run(path, options)
   if not recipe then engine.raise('usage', err) end
   local values = recipe.values
   -- Before anything is written: every round has prompts that can be used.
-  for round = 1, values.rounds do prompts.list(values.prompts, round, 'prompts') end
+  for round = 1, values.prompts and values.rounds or 0 do
+    prompts.list(values.prompts, round, 'prompts')
+  end
   for round = 0, values.rounds do
     local held = values[values.evaluate.on]
     if held then prompts.list(held, round, values.evaluate.on) end

@@ -65,8 +65,8 @@ local function leaf_text(name, spec, value)
 end
 
 --- Checks a section's keys and fills defaults; errors go to `report(name, text)`, the name being
---- 'train.lr'.
-local function check_section(values, section, prefix, rounds, report)
+--- 'train.lr'. A recipe with a `run` of its own may leave out what only self-play needs.
+local function check_section(values, section, prefix, rounds, own_run, report)
   for key in pairs(values) do
     if not section[key] then
       local hint = check.suggest(tostring(key), known_keys(section))
@@ -81,10 +81,11 @@ local function check_section(values, section, prefix, rounds, report)
         report(name, ('%s must be a table, got %s'):format(name, type(value)))
       else
         values[key] = value or {}
-        check_section(values[key], spec.section, name .. '.', rounds, report)
+        check_section(values[key], spec.section, name .. '.', rounds, own_run, report)
       end
     elseif value == nil then
-      if spec.required then report(name, ('%s is missing'):format(name)) end
+      local required = spec.required == 'always' or spec.required and not own_run
+      if required then report(name, ('%s is missing'):format(name)) end
       values[key] = spec.default
     elseif spec.schedule and type(value) == 'function' then
       for round = 1, rounds do
@@ -206,7 +207,7 @@ function M.load(path, overrides)
     errors[#errors + 1] = { line = line or 0, number = #errors, text = place .. ' ' .. text }
   end
   local rounds = type(values.rounds) == 'number' and values.rounds or schema.keys.rounds.default
-  check_section(values, schema.keys, '', rounds, report)
+  check_section(values, schema.keys, '', rounds, values.run, report)
   for _, key in ipairs { 'prompts', 'held_out', 'validation' } do
     if type(values[key]) == 'table' and #values[key] == 0 then
       report(key, key .. ' has no prompts')
@@ -247,7 +248,7 @@ function M.changed(recipe, changes)
     return out
   end
   local values, errors = merged(recipe.values, changes), {}
-  check_section(values, schema.keys, '', values.rounds, function(_, text)
+  check_section(values, schema.keys, '', values.rounds, values.run, function(_, text)
     errors[#errors + 1] = text
   end)
   if #errors == 0 then

@@ -1,6 +1,7 @@
 --- What a recipe may hold: every key with its type, range and default, in one table. Validation,
 --- the resolved recipe and the docs are made from it.
 ---
+--- `required`: 'always', or 'selfplay': unless the recipe has a `run` of its own.
 --- `schedule = true`: the value may also be a list (one entry a round) or a function of the round.
 
 local losses = require 'sppo.losses'
@@ -44,23 +45,23 @@ end
 
 --- Sections hold keys, leaves have a type.
 M.keys = {
-  name = { type = 'string', required = true, pattern = '^[%w][%w._-]*$' },
+  name = { type = 'string', required = 'always', pattern = '^[%w][%w._-]*$' },
   out = { type = 'string' },
   seed = { type = 'integer', low = 0, high = 2^53, default = 1 },
   rounds = { type = 'integer', low = 1, high = 1000, default = 3 },
   policy = { section = {
-    model = { type = 'string or table', required = true },
+    model = { type = 'string or table', required = 'selfplay' },
     dtype = one_of({ 'f32', 'bf16' }, 'f32'),
     device = one_of({ 'cpu' }, 'cpu'),
   } },
-  prompts = { type = 'table or function', required = true },
+  prompts = { type = 'table or function', required = 'selfplay' },
   held_out = { type = 'table or function' },
   validation = { type = 'table or function' },
   sample = { section = with(sampling, {
     k = integer(2, 4096, 5),
     max_new_tokens = integer(1, 2^20, 256),
   }) },
-  preference = { type = 'table or function', required = true },
+  preference = { type = 'table or function', required = 'selfplay' },
   select = {
     type = 'string or function', one_of = { 'best_and_worst', 'all' }, default = 'best_and_worst',
   },

@@ -37,7 +37,7 @@ function M.new(recipe, folder, options)
   files.write(folder:file('recipe.resolved.json'), resolved .. '\n')
   return setmetatable({
     recipe = recipe, folder = folder, rounds = recipe.values.rounds,
-    preference = preference.new(recipe.values.preference),
+    preference = recipe.values.preference and preference.new(recipe.values.preference),
     only = options.only, stop = options.stop or function() return false end,
     progress = function(_, ...) if options.progress then options.progress(...) end end,
     say = function(_, text)
@@ -283,6 +283,53 @@ local function check_rows(rows, t)
   end
 end
 
+--- Trains a model on groups for an objective, with checkpoints, progress and metrics, and saves it
+--- as round t's weights. To be called inside a stage whose outputs are the two paths below.
+---@param model sppo.Model   f32; released
+---@param groups table[]
+---@param options table      as the recipe's `train`, of this round
+---@param objective sppo.Objective
+---@return boolean finished
+function Run:fit(t, model, groups, options, objective)
+  local name, checkpoint = ('round-%d/weights'):format(t), ('round-%d/checkpoint'):format(t)
+  local started, tokens = C.sppo_clock(), 0
+  local before, current = self.folder:metrics_size(), 0
+  local steps = math.ceil(#groups / options.batch) * options.epochs
+  local finished = train.run(model, groups, options, {
+    objective = objective, round = t, seed = self.recipe.values.seed,
+    checkpoint = self.folder:file(checkpoint),
+    note = function() return { metrics = self.folder:metrics_since(before) } end,
+    on_resume = function(note)
+      self.folder:metrics_text(note.metrics)
+      current = note.step
+      self:say(('round %d: training goes on after step %d of %d'):format(t, note.step, steps))
+    end,
+    on_micro = function(done)
+      local rate = (tokens + done) / (C.sppo_clock() - started)
+      self:progress('train', current, steps, { ('%.0f tok/s'):format(rate) })
+    end,
+    on_step = function(metrics, number)
+      current, tokens = number, tokens + metrics.num_tokens
+      self.folder:metrics(metrics)
+      self:progress('train', number, steps, {
+        ('loss %.4g'):format(metrics.loss), ('margin %.3f'):format(metrics['rewards/margins']),
+        ('%.0f tok/s'):format(tokens / (C.sppo_clock() - started)),
+      })
+    end,
+    stop = self.stop,
+  })
+  local seconds = C.sppo_clock() - started
+  self.folder:perf { stage = 'train', round = t, tokens = tokens, seconds = seconds,
+    tokens_per_second = tokens / math.max(seconds, 1e-9),
+    memory_peak = tonumber(C.sppo_memory_peak(0)) }
+  if finished then
+    model_of.save(model, self.folder:file(name), self.recipe.values.policy.dtype)
+    files.remove(self.folder:file(checkpoint))
+  end
+  model_of.release(model)
+  return finished
+end
+
 --- New weights from the rows.
 function Run:train(t)
   local options = recipe_of.at_round(self.recipe, 'train', t)
@@ -297,42 +344,7 @@ function Run:train(t)
     local rows = read(self.folder:file(('round-%d/rows.msgpack'):format(t)))
     check_rows(rows, t)
     self:drop_model()
-    local model = self:open_model(t, 'f32')
-    local started, tokens = C.sppo_clock(), 0
-    local before, current = self.folder:metrics_size(), 0
-    local steps = math.ceil(#rows / options.batch) * options.epochs
-    local finished = train.run(model, rows, options, {
-      round = t, seed = self.recipe.values.seed, checkpoint = self.folder:file(checkpoint),
-      note = function() return { metrics = self.folder:metrics_since(before) } end,
-      on_resume = function(note)
-        self.folder:metrics_text(note.metrics)
-        current = note.step
-        self:say(('round %d: training goes on after step %d of %d'):format(t, note.step, steps))
-      end,
-      on_micro = function(done)
-        local rate = (tokens + done) / (C.sppo_clock() - started)
-        self:progress('train', current, steps, { ('%.0f tok/s'):format(rate) })
-      end,
-      on_step = function(metrics, number)
-        current, tokens = number, tokens + metrics.num_tokens
-        self.folder:metrics(metrics)
-        self:progress('train', number, steps, {
-          ('loss %.4g'):format(metrics.loss), ('margin %.3f'):format(metrics['rewards/margins']),
-          ('%.0f tok/s'):format(tokens / (C.sppo_clock() - started)),
-        })
-      end,
-      stop = self.stop,
-    })
-    local seconds = C.sppo_clock() - started
-    self.folder:perf { stage = 'train', round = t, tokens = tokens, seconds = seconds,
-      tokens_per_second = tokens / math.max(seconds, 1e-9),
-      memory_peak = tonumber(C.sppo_memory_peak(0)) }
-    if finished then
-      model_of.save(model, self.folder:file(name), self.recipe.values.policy.dtype)
-      files.remove(self.folder:file(checkpoint))
-    end
-    model_of.release(model)
-    return finished
+    return self:fit(t, self:open_model(t, 'f32'), rows, options, train.preference)
   end)
 end
 
