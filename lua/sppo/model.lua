@@ -99,6 +99,20 @@ local function check_config(given, path)
   return config
 end
 
+local function scores(config)
+  local name = type(config.architectures) == 'table' and config.architectures[1]
+  return type(name) == 'string' and name:match('ForSequenceClassification$') ~= nil
+end
+
+--- The network of a checked config, its parameters declared: a language model, or a reward model
+--- where config.architectures says so.
+---@param config table
+function M.network(config)
+  local class = require(architectures[config.model_type])
+  if scores(config) then class = require('models.reward').class(class) end
+  return class(config)
+end
+
 --- The model's parameters in bytes, before anything is loaded.
 local function parameter_bytes(model, dtype)
   local total = 0
@@ -168,7 +182,7 @@ function M.open(name, options)
     return model
   end
 
-  model.net = require(architectures[config.model_type])(config)
+  model.net = M.network(config)
   check_memory(model.net, path, dtype)
   local ok
   ok, err = pcall(weights.load, model.net, source, dtype, options.values)
@@ -188,7 +202,7 @@ function M.random(config, seed, options)
   options = check.options('model.random', options, { 'dtype', 'values', 'deviation' })
   local checked, err = check_config(config, 'model.random')
   if not checked then engine.raise('argument', err, 2) end
-  local net = require(architectures[checked.model_type])(checked)
+  local net = M.network(checked)
   check_memory(net, 'model.random', options.dtype or 'f32')
   local number = 0
   nn.fill(net, function(_, shape)
@@ -221,6 +235,9 @@ function M.save(model, path, dtype)
   local config = { hidden_act = 'silu', torch_dtype = dtype == 'bf16' and 'bfloat16' or 'float32',
     attention_bias = false, mlp_bias = false }
   for _, key in ipairs(kept) do config[key] = model.config[key] end
+  if scores(config) then
+    config.id2label, config.label2id = { ['0'] = 'reward' }, { reward = 0 }
+  end
   local t = model.tokenizer
   if t then
     config.eos_token_id, config.bos_token_id = t.eos_ids[1], t.bos_id

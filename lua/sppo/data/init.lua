@@ -6,7 +6,7 @@ local json = require 'sppo.json'
 
 local M = {}
 
---- Path of a prompt file: as given, or under the data folder that tools/fetch-data fills.
+--- Path of a file of prompts or pairs: as given, or in the data folder that tools/fetch-data fills.
 function M.find(name)
   if files.exists(name) then return name end
   local path = require('sppo.model').home() .. '/data/prompts/' .. name

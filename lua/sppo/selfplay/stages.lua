@@ -292,6 +292,7 @@ end
 ---@return boolean finished
 function Run:fit(t, model, groups, options, objective)
   local name, checkpoint = ('round-%d/weights'):format(t), ('round-%d/checkpoint'):format(t)
+  files.make_folder(self.folder:file('round-' .. t))
   local started, tokens = C.sppo_clock(), 0
   local before, current = self.folder:metrics_size(), 0
   local steps = math.ceil(#groups / options.batch) * options.epochs
