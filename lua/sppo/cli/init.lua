@@ -10,13 +10,19 @@ local M = {}
 --- In the order of `sppo help`.
 local verbs = {
   { 'run', 'run a recipe, or go on with one that was stopped' },
+  { 'new', 'begin a recipe of your own as a copy of another' },
+  { 'validate', 'say what is wrong with a recipe before it runs' },
+  { 'ls', 'models that are there, runs and how far they are' },
   { 'report', 'a page that shows what happened in a run, or several side by side' },
   { 'gen', 'text from a model' },
+  { 'tok', 'text to token ids and back' },
   { 'cat', 'any file of a run or a model as JSON lines' },
   { 'inspect', 'what a file or folder holds, for people' },
   { 'repl', 'Lua prompt with tensors' },
   { 'test', 'run the tests of a checkout' },
   { 'bench', 'measure this machine and the engine on it' },
+  { 'doctor', 'what a bug report needs, and whether the kernels compute rightly' },
+  { 'completion', 'completion for bash, zsh or fish' },
   { 'version', 'version, processor, devices' },
   { 'help', 'this text, or the help of a verb' },
 }
@@ -26,7 +32,7 @@ local function overview()
     'Usage: sppo VERB [arguments]', '       sppo RECIPE.lua [key=value ...]', '',
     'Self-play preference optimisation of language models.', '',
   }
-  for _, verb in ipairs(verbs) do lines[#lines + 1] = ('  %-8s  %s'):format(verb[1], verb[2]) end
+  for _, verb in ipairs(verbs) do lines[#lines + 1] = ('  %-10s  %s'):format(verb[1], verb[2]) end
   lines[#lines + 1] = ''
   lines[#lines + 1] = 'Examples:'
   lines[#lines + 1] = '  sppo run recipes/tiny.lua seed=2 out=runs/two'
@@ -54,12 +60,8 @@ local function summary_of(name)
   end
 end
 
---- argparse's parser for a verb, with the options that every verb has.
-local function parser_of(name, module)
-  local argparse = require 'argparse'
-  local summary = summary_of(name)
-  local parser = argparse('sppo ' .. name, summary:sub(1, 1):upper() .. summary:sub(2) .. '.')
-  parser:epilog('Examples:\n  ' .. table.concat(module.examples, '\n  '))
+--- Gives a parser what a verb takes, with the options that every verb has.
+local function define(parser, module)
   if module.define then module.define(parser) end
   parser:option('--threads', 'Threads that ops use (default: one a processor).'):argname('N')
     :convert(function(text)
@@ -68,6 +70,26 @@ local function parser_of(name, module)
       return nil, ('--threads must be an integer in 1..256, got \'%s\''):format(text)
     end)
   parser:flag('-v --verbose', 'More to see; tracebacks of errors.')
+  return parser
+end
+
+local function sentence(text) return text:sub(1, 1):upper() .. text:sub(2) .. '.' end
+
+--- argparse's parser for a verb.
+local function parser_of(name, module)
+  local parser = require 'argparse'('sppo ' .. name, sentence(summary_of(name)))
+  parser:epilog('Examples:\n  ' .. table.concat(module.examples, '\n  '))
+  return define(parser, module)
+end
+
+--- One parser with every verb as a command, for shells to complete by.
+function M.whole_parser()
+  local parser = require 'argparse'('sppo', 'Self-play preference optimisation.')
+  for _, verb in ipairs(verbs) do
+    if verb[1] ~= 'help' then
+      define(parser:command(verb[1], sentence(verb[2])), require('sppo.cli.' .. verb[1]))
+    end
+  end
   return parser
 end
 

@@ -21,12 +21,14 @@ function M.define(parser)
   parser:flag('-q --quiet', 'No progress on stderr.')
 end
 
-local function split(overrides)
+--- key=value arguments as { key, value } pairs, for `verb`.
+function M.split(overrides, verb)
   local list = {}
   for i, text in ipairs(overrides) do
     local key, value = text:match('^([%a_][%w_.]*)=(.*)$')
     if not key then
-      exit.usage(('run: \'%s\' is not key=value'):format(text), 'sppo run --help')
+      exit.usage(('%s: \'%s\' is not key=value'):format(verb, text),
+        ('sppo %s --help'):format(verb))
     end
     list[i] = { key, value }
   end
@@ -34,7 +36,7 @@ local function split(overrides)
 end
 
 function M.run(args)
-  local overrides = split(args.overrides)
+  local overrides = M.split(args.overrides, 'run')
   if args.only then
     local known = {}
     for _, stage in ipairs(stages) do known[stage] = true end

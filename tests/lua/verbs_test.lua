@@ -1,0 +1,116 @@
+--- Verbs around a run, by running the program: new, validate, ls, tok, doctor, completion.
+
+local files = require 'sppo.files'
+local json = require 'sppo.json'
+local lu = require 'luaunit'
+local selfplay = require 'sppo.selfplay'
+local shell = require 'support.shell'
+
+local tests = {}
+
+local function fails(code, arguments, text, environment)
+  local got, out, err = shell.sppo(arguments, environment)
+  lu.assertEquals({ got, out }, { code, '' })
+  lu.assertStrContains(err, text)
+end
+
+function tests.test_new()
+  shell.in_folder(function(folder)
+    local path = folder .. '/my first.lua'
+    local code, out = shell.sppo { 'new', path, '--from', 'tiny' }
+    lu.assertEquals(code, 0)
+    lu.assertStrContains(out, 'sppo validate ' .. path)
+    lu.assertStrContains(files.read(path), "  name = 'my-first',\n  seed = 1,")
+    code, out = shell.sppo { 'validate', path }
+    lu.assertEquals(code, 0)
+    lu.assertStrContains(out, 'fine')
+    fails(2, { 'new', path }, 'is there already')
+    fails(2, { 'new', folder .. '/x.lua', '--from', 'tinny' }, "(did you mean 'tiny'?)")
+    fails(2, { 'new', folder .. '/x' }, 'does not end with .lua')
+    fails(2, { 'new' }, 'where to?')
+    code, out = shell.sppo { 'new', '--list' }
+    lu.assertEquals(code, 0)
+    lu.assertStrContains(out, '\ntiny  ')
+    for line in out:gmatch('[^\n]+') do lu.assertStrMatches(line, '[%w_-]+ +%u.*%.') end
+  end)
+end
+
+function tests.test_validate()
+  shell.in_folder(function(folder)
+    local path = folder .. '/r.lua'
+    local function recipe(body)
+      files.write(path, ("local r = require('sppo.selfplay.recipe').base '%s/recipes/tiny.lua'\n" ..
+        '%s\nreturn r'):format(shell.root(), body))
+    end
+    recipe 'r.train.lr, r.sample.k = -1, 1'
+    fails(2, { 'validate', path }, 'train.lr must be a number in 0..1, got -1\n')
+    fails(2, { 'validate', path }, 'sample.k must be an integer in 2..4096, got 1')
+    recipe 'r.policy.model = "no-such-model"'
+    local code, _, err = shell.sppo { 'validate', path }
+    lu.assertEquals(code, 2)
+    lu.assertStrContains(err, 'no-such-model: no model there')
+    recipe 'r.held_out = nil'
+    local out
+    code, out = shell.sppo { 'validate', path, 'rounds=2' }
+    lu.assertEquals(code, 0)
+    lu.assertStrContains(out, 'warning: there is no held_out')
+    lu.assertStrContains(out, 'prompts, round 2: 16')
+    lu.assertNil(out:find('round 3', 1, true))
+    recipe 'r.prompts, r.held_out = { "a", "b" }, { "b", "c" }'
+    code, out = shell.sppo { 'validate', path }
+    lu.assertEquals(code, 0)
+    lu.assertStrContains(out, 'warning: 1 of 2 held_out prompts are training prompts too')
+    recipe 'r.prompts = function(round) return round < 3 and { "a" } or {} end'
+    fails(2, { 'validate', path }, 'prompts: round 3 has no prompts')
+    fails(2, { 'validate', path, 'rounds' }, "validate: 'rounds' is not key=value")
+  end)
+end
+
+function tests.test_ls()
+  shell.in_folder(function(folder)
+    local home = { SPPO_HOME = folder .. '/home' }
+    local code, out = shell.sppo({ 'ls', folder .. '/none' }, home)
+    lu.assertEquals(code, 0)
+    lu.assertStrContains(out, 'none; tools/fetch-model smollm2 fetches one')
+    lu.assertStrContains(out, 'none; sppo run recipes/quickstart.lua makes one')
+
+    local recipe, calls = shell.root() .. '/recipes/tiny.lua', 0
+    selfplay.run(recipe, { overrides = { { 'out', folder .. '/runs/a' }, { 'rounds', '1' } } })
+    selfplay.run(recipe, { overrides = { { 'out', folder .. '/runs/b' } }, stop = function()
+      calls = calls + 1
+      return calls > 20
+    end })
+    files.make_folder(folder .. '/runs/no-run')
+    code, out = shell.sppo({ 'ls', folder .. '/runs/' }, home)
+    lu.assertEquals(code, 0)
+    lu.assertStrMatches(out, '.*\n  a +done +round 1 of 1  win rate [%d.]+  pass rate .*')
+    lu.assertStrMatches(out, '.*\n  b +in round%-%d/%a+ +round %d of 3  .*')
+    lu.assertNil(out:find('no-run', 1, true))
+    code, out = shell.sppo({ 'ls', folder .. '/runs', '--json' }, home)
+    lu.assertEquals(code, 0)
+    local first = json.decode(out:match('^[^\n]+'))
+    lu.assertEquals({ first.kind, first.state, first.rounds }, { 'run', 'done', 1 })
+  end)
+end
+
+function tests.test_doctor()
+  local code, out = shell.sppo { 'doctor' }
+  lu.assertEquals(code, 0)
+  lu.assertStrMatches(out, '.*\nkernels +%w+ agree with plain C .*')
+end
+
+function tests.test_completion()
+  for _, name in ipairs { 'bash', 'zsh', 'fish' } do
+    local code, out = shell.sppo { 'completion', name }
+    lu.assertEquals(code, 0)
+    for _, verb in ipairs { 'run', 'validate', 'completion' } do lu.assertStrContains(out, verb) end
+    lu.assertStrContains(out, 'temperature')
+  end
+  fails(2, { 'completion', 'bsh' }, "unknown shell 'bsh' (did you mean 'bash'?)")
+end
+
+function tests.test_tok()
+  fails(6, { 'tok', 'no-such-model', 'x' }, 'no model there')
+end
+
+return tests
