@@ -22,7 +22,7 @@ end
 local function recipes()
   local list = {}
   for _, name in ipairs(host.embedded_names()) do
-    local recipe = name:match('^recipes/([%w_-]+)%.lua$')
+    local recipe = name:match('^recipes/([%w_/-]+)%.lua$')
     if recipe then list[#list + 1] = recipe end
   end
   table.sort(list)
@@ -46,7 +46,7 @@ function M.run(args)
   local known = recipes()
   if args.list then
     for _, name in ipairs(known) do
-      output.write(('%-12s %s\n'):format(name, summary(text_of(name))))
+      output.write(('%-20s %s\n'):format(name, summary(text_of(name))))
     end
     return
   end

@@ -19,6 +19,7 @@ function M.algorithm(run)
     run:train(t)
     run:evaluate(t)
     run:likelihood(t)
+    if run:ends_after(t) then break end
   end
 end
 

@@ -21,6 +21,7 @@ function M.algorithm(run)
     run:select(t) -- rows (x, y, P(y beats pi_t), log pi_t(y))
     run:train(t) -- pi_t+1: log(pi/pi_t) towards eta (P - 1/2)
     run:evaluate(t)
+    if run:ends_after(t) then break end
   end
 end
 

@@ -88,6 +88,9 @@ M.keys = {
     on = one_of({ 'held_out', 'validation' }, 'held_out'),
   }) },
   run = { type = 'function' },
+  -- on_step(metrics, run); on_round(t, metrics, run) may return 'stop'.
+  on_step = { type = 'function' },
+  on_round = { type = 'function' },
 }
 
 return M

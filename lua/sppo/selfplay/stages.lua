@@ -10,6 +10,7 @@ local msgpack = require 'sppo.msgpack'
 local preference = require 'sppo.preference'
 local prompts = require 'sppo.selfplay.prompts'
 local recipe_of = require 'sppo.selfplay.recipe'
+local report_run = require 'sppo.report.run'
 local run_folder = require 'sppo.selfplay.run_folder'
 local sample = require 'sppo.sample'
 local scope = require 'sppo.scope'
@@ -312,6 +313,7 @@ function Run:fit(t, model, groups, options, objective)
     on_step = function(metrics, number)
       current, tokens = number, tokens + metrics.num_tokens
       self.folder:metrics(metrics)
+      if self.recipe.values.on_step then self.recipe.values.on_step(metrics, self) end
       self:progress('train', number, steps, {
         ('loss %.4g'):format(metrics.loss), ('margin %.3f'):format(metrics['rewards/margins']),
         ('%.0f tok/s'):format(tokens / (C.sppo_clock() - started)),
@@ -374,6 +376,15 @@ function Run:evaluate(t)
     self.folder:metrics(metrics)
     self:say(M.evaluation_text(t, metrics))
   end)
+end
+
+--- True if the recipe's `on_round` wants no round after t. It is asked anew when a run goes on,
+--- with the metrics that stand in the run folder.
+function Run:ends_after(t)
+  local on_round = self.recipe.values.on_round
+  if self.stopped or self.only or not on_round then return false end
+  local metrics = assert(report_run.load(self.folder.path)).rounds[t] or {}
+  return on_round(t, metrics, self) == 'stop'
 end
 
 --- "round 2: pass rate 0.53, win rate 0.61 (0.56..0.66) against the start, mean length 38"
