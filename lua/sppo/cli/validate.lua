@@ -6,14 +6,22 @@ local output = require 'sppo.cli.output'
 local M = {
   examples = {
     'sppo validate recipes/quickstart.lua',
-    'sppo validate mine.lua train.lr=1e-6 rounds=5',
+    'sppo validate --keys | grep train',
   },
 }
 
 function M.define(parser)
-  parser:argument('recipe', 'The recipe, a Lua file.')
+  parser:argument('recipe', 'The recipe, a Lua file.'):args('?')
   parser:argument('overrides', 'key=value: changes a value of the recipe.'):args('*')
     :argname('key=value')
+  parser:flag('--keys', 'Every key a recipe may have: type (* a list or a function of the round ' ..
+    'too), default, meaning.')
+end
+
+local function keys()
+  for _, key in ipairs(require('sppo.selfplay.schema').list()) do
+    output.write(('%-26s %-20s %-16s %s\n'):format(key.name, key.type, key.default, key.doc))
+  end
 end
 
 --- What is checked once the recipe itself is sound: errors stop a run, warnings do not.
@@ -89,6 +97,8 @@ function M.check(recipe)
 end
 
 function M.run(args)
+  if args.keys then return keys() end
+  if not args.recipe then exit.usage('validate: which recipe?', 'sppo validate --help') end
   local overrides = require('sppo.cli.run').split(args.overrides, 'validate')
   local recipe, err = require('sppo.selfplay.recipe').load(args.recipe, overrides)
   if not recipe then exit.usage(err) end

@@ -1,5 +1,5 @@
---- What a recipe may hold: every key with its type, range and default, in one table. Validation,
---- the resolved recipe and the docs are made from it.
+--- What a recipe may hold: every key with its type, range, default and meaning, in one table.
+--- Validation, the resolved recipe, `sppo validate --keys` and docs/recipes.md are made from it.
 ---
 --- `required`: 'always', or 'selfplay': unless the recipe has a `run` of its own.
 --- `schedule = true`: the value may also be a list (one entry a round) or a function of the round.
@@ -17,23 +17,24 @@ local function names(t)
 end
 
 local function of_type(kind)
-  return function(low, high, default)
-    return { type = kind, low = low, high = high, default = default, schedule = true }
+  return function(low, high, default, doc)
+    return { type = kind, low = low, high = high, default = default, schedule = true, doc = doc }
   end
 end
 local number, integer = of_type 'number', of_type 'integer'
-local function one_of(list, default)
-  return { type = 'string', one_of = list, default = default }
+local function one_of(list, default, doc)
+  return { type = 'string', one_of = list, default = default, doc = doc }
 end
 
 local sampling = {
-  k = integer(1, 4096),
-  temperature = number(0, 100, 1),
-  top_p = number(0, 1, 1),
-  top_k = integer(0, 2^30, 0),
-  min_p = number(0, 1, 0),
-  max_new_tokens = integer(1, 2^20),
-  batch = { type = 'integer', low = 1, high = 4096, default = 64 },
+  k = integer(1, 4096, nil, 'answers of each prompt'),
+  temperature = number(0, 100, 1, '0: the likeliest token'),
+  top_p = number(0, 1, 1, 'draw from the likeliest tokens of this total probability; 1: off'),
+  top_k = integer(0, 2^30, 0, 'draw from the k likeliest tokens; 0: off'),
+  min_p = number(0, 1, 0, 'draw from tokens at least this likely, relative to the likeliest'),
+  max_new_tokens = integer(1, 2^20, nil, 'tokens at which an answer is cut'),
+  batch = { type = 'integer', low = 1, high = 4096, default = 64,
+    doc = 'answers drawn side by side' },
 }
 
 local function with(base, changes)
@@ -45,52 +46,93 @@ end
 
 --- Sections hold keys, leaves have a type.
 M.keys = {
-  name = { type = 'string', required = 'always', pattern = '^[%w][%w._-]*$' },
-  out = { type = 'string' },
-  seed = { type = 'integer', low = 0, high = 2^53, default = 1 },
-  rounds = { type = 'integer', low = 1, high = 1000, default = 3 },
+  name = { type = 'string', required = 'always', pattern = '^[%w][%w._-]*$',
+    doc = 'letters, digits, . _ -' },
+  out = { type = 'string', doc = 'the run folder; runs/NAME if left out' },
+  seed = { type = 'integer', low = 0, high = 2^53, default = 1,
+    doc = 'what is drawn depends on it, the round, the prompt, the answer and the token alone' },
+  rounds = { type = 'integer', low = 1, high = 1000, default = 3, doc = 'rounds of self-play' },
   policy = { section = {
-    model = { type = 'string or table', required = 'selfplay' },
-    dtype = one_of({ 'f32', 'bf16' }, 'f32'),
-    device = one_of({ 'cpu' }, 'cpu'),
+    model = { type = 'string or table', required = 'selfplay',
+      doc = 'a folder, a GGUF file, a fetched model\'s name; or the config of a random model' },
+    dtype = one_of({ 'f32', 'bf16' }, 'f32', 'what weights are rounded to between rounds'),
+    device = one_of({ 'cpu' }, 'cpu', 'where it runs'),
   } },
-  prompts = { type = 'table or function', required = 'selfplay' },
-  held_out = { type = 'table or function' },
-  validation = { type = 'table or function' },
+  prompts = { type = 'table or function', required = 'selfplay',
+    doc = 'list of texts or { text, messages or tokens, .. }, or a function of the round' },
+  held_out = { type = 'table or function', doc = 'prompts that evaluation uses' },
+  validation = { type = 'table or function',
+    doc = 'prompts to choose values by (evaluate.on = \'validation\')' },
   sample = { section = with(sampling, {
-    k = integer(2, 4096, 5),
-    max_new_tokens = integer(1, 2^20, 256),
+    k = integer(2, 4096, 5, 'answers of each prompt'),
+    max_new_tokens = integer(1, 2^20, 256, 'tokens at which an answer is cut'),
   }) },
-  preference = { type = 'table or function', required = 'selfplay' },
+  preference = { type = 'table or function', required = 'selfplay',
+    doc = 'prompt and answers to the matrix of P(answer i beats answer j)' },
   select = {
     type = 'string or function', one_of = { 'best_and_worst', 'all' }, default = 'best_and_worst',
+    doc = 'which answers of a prompt are trained on',
   },
   train = { section = {
-    loss = { type = 'string or function', one_of = names(losses), default = 'sppo' },
-    eta = number(1e-9, 1e9, 1000),
-    optimizer = one_of(optim.names, 'rmsprop'),
-    optimizer_options = { type = 'table', default = {} },
-    lr = number(0, 1, 5e-7),
-    schedule = one_of(optim.schedules, 'linear'),
-    warmup = number(0, 1, 0.1),
-    batch = integer(1, 2^20, 64),
-    epochs = integer(1, 1000, 1),
-    clip = number(0, 1e9, 1),
-    max_prompt = integer(1, 2^20, 512),
-    max_length = integer(2, 2^20, 1024),
-    micro_tokens = { type = 'integer', low = 1, high = 2^24, default = 512 },
-    recompute = { type = 'boolean', default = false },
-    checkpoint_seconds = { type = 'number', low = 0, high = 1e9, default = 120 },
-    compat = one_of({ 'none', 'uclaml' }, 'none'),
+    loss = { type = 'string or function', one_of = names(losses), default = 'sppo',
+      doc = 'a name, or a function of the batch (lua/sppo/losses.lua)' },
+    eta = number(1e-9, 1e9, 1000, 'how far log(pi / pi_t) is to move: eta (P - 1/2)'),
+    optimizer = one_of(optim.names, 'rmsprop', 'as PyTorch defines them'),
+    optimizer_options = { type = 'table', default = {}, doc = 'its own values: alpha, eps, ..' },
+    lr = number(0, 1, 5e-7, 'learning rate at its highest'),
+    schedule = one_of(optim.schedules, 'linear', 'of the learning rate over a round'),
+    warmup = number(0, 1, 0.1, 'share of the steps over which the learning rate rises'),
+    batch = integer(1, 2^20, 64, 'prompts of an optimizer step'),
+    epochs = integer(1, 1000, 1, 'passes over a round\'s rows'),
+    clip = number(0, 1e9, 1, 'norm that gradients are cut to; 0: off'),
+    max_prompt = integer(1, 2^20, 512, 'longer prompts are left out, in tokens'),
+    max_length = integer(2, 2^20, 1024, 'prompt and answer; longer answers are cut'),
+    micro_tokens = { type = 'integer', low = 1, high = 2^24, default = 512,
+      doc = 'tokens computed at a time; memory depends on it' },
+    recompute = { type = 'boolean', default = false,
+      doc = 'compute layers again in backward: less memory, a third more work' },
+    checkpoint_seconds = { type = 'number', low = 0, high = 1e9, default = 120,
+      doc = 'time between checkpoints' },
+    compat = one_of({ 'none', 'uclaml' }, 'none', 'uclaml: the official code\'s schedule'),
   } },
   evaluate = { section = with(sampling, {
-    k = integer(1, 4096, 2),
-    on = one_of({ 'held_out', 'validation' }, 'held_out'),
+    k = integer(1, 4096, 2, 'answers of each held-out prompt'),
+    on = one_of({ 'held_out', 'validation' }, 'held_out', 'which prompts'),
   }) },
-  run = { type = 'function' },
-  -- on_step(metrics, run); on_round(t, metrics, run) may return 'stop'.
-  on_step = { type = 'function' },
-  on_round = { type = 'function' },
+  run = { type = 'function', doc = 'function(run): another algorithm than Algorithm 1' },
+  on_step = { type = 'function', doc = 'function(metrics, run) after each optimizer step' },
+  on_round = { type = 'function',
+    doc = 'function(t, metrics, run) after each round; may return \'stop\'' },
 }
+
+for key, spec in pairs(M.keys.evaluate.section) do
+  if M.keys.sample.section[key] and key ~= 'k' and key ~= 'batch' then
+    M.keys.evaluate.section[key] = with(spec, { doc = 'as sample.' .. key .. ' if left out' })
+  end
+end
+
+--- Every key in one list, sorted: { name = 'train.lr', type, range, default, doc } as texts.
+---@return { name: string, type: string, range: string, default: string, doc: string }[]
+function M.list()
+  local out = {}
+  local function walk(section, prefix)
+    for _, key in ipairs(names(section)) do
+      local spec, name = section[key], prefix .. key
+      if spec.section then walk(spec.section, name .. '.')
+      else
+        local default = spec.default
+        if type(default) == 'table' then default = '{}' end
+        if spec.doc:find('^as sample%.') then default = nil end
+        local range = spec.one_of and table.concat(spec.one_of, ', ') or
+          spec.low and ('%.16g..%.16g'):format(spec.low, spec.high) or ''
+        out[#out + 1] = { name = name, range = range, doc = spec.doc,
+          type = spec.type .. (spec.schedule and ' *' or ''),
+          default = spec.required and 'required' or default == nil and '' or tostring(default) }
+      end
+    end
+  end
+  walk(M.keys, '')
+  return out
+end
 
 return M
