@@ -110,9 +110,10 @@ local function frame(o, x_low, x_high, y_low, y_high)
   local at = left
   for i, s in ipairs(o.series) do
     if s.name then
-      add('<rect class="c%d bar" x="%d" y="27" width="14" height="5"/>' ..
-        '<text x="%d" y="34">%s</text>', (s.colour or i - 1) % 8 + 1, at, at + 19, M.escape(s.name))
-      at = at + 34 + 7 * #s.name
+      add('<line class="c%d line%s" x1="%d" x2="%d" y1="30" y2="30"/>' ..
+        '<text x="%d" y="34">%s</text>', (s.colour or i - 1) % 8 + 1, s.dash and ' dash' or '', at,
+        at + 18, at + 22, M.escape(s.name))
+      at = at + 34 + 6.2 * #s.name
     end
   end
   for _, v in ipairs(ticks(y_low, y_high, o.y_log)) do

@@ -3,6 +3,8 @@
 local evaluate = require 'sppo.evaluate'
 local files = require 'sppo.files'
 local json = require 'sppo.json'
+local figures = require 'sppo.report.figures'
+local plot = require 'sppo.plot'
 local report = require 'sppo.report'
 local prompts = require 'sppo.selfplay.prompts'
 
@@ -60,8 +62,27 @@ local columns = {
 
 local function name_of(branch) return branch.folder.path:match('[^/]+$') end
 
---- Writes compare.csv into the run's folder (a row for each branch and round), compare.html, and
---- says the same, and how the branches' last answers fare against each other.
+--- Movement of the log-probs by round, a colour for each branch, the rejected answers dashed.
+local function likelihood_plot(branches)
+  local series = {}
+  for _, which in ipairs { 'chosen', 'rejected' } do
+    for i, branch in ipairs(branches) do
+      local points = {}
+      for t, values in ipairs(rounds(branch)) do
+        local d = values['likelihood/' .. which]
+        if d then points[#points + 1] = { t, d } end
+      end
+      series[#series + 1] = { name = ('%s, %s'):format(name_of(branch), which), points = points,
+        dots = true, dash = which == 'rejected', colour = i - 1 }
+    end
+  end
+  return plot.lines { title = 'How far a round of training moved answers\' log-probs',
+    series = series, x_label = 'round', y_label = 'nats an answer', include = 0, width = 760,
+    x_ticks = figures.round_ticks { last = #rounds(branches[1]) } }
+end
+
+--- Writes compare.csv into the run's folder (a row for each branch and round), compare.html and
+--- likelihood.svg, and says the same, and how the branches' last answers fare against each other.
 ---@param run sppo.Run
 ---@param branches sppo.Run[]
 function M.write(run, branches)
@@ -85,6 +106,7 @@ function M.write(run, branches)
   local paths = {}
   for i, branch in ipairs(branches) do paths[i] = branch.folder.path end
   report.compare(paths, run.folder:file('compare.html'))
+  files.write(run.folder:file('likelihood.svg'), plot.standalone(likelihood_plot(branches)))
   for i, a in ipairs(branches) do
     for j = i + 1, #branches do
       local rate, low, high = against(run, a, branches[j])
