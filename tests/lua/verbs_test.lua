@@ -31,7 +31,7 @@ function tests.test_new()
     code, out = shell.sppo { 'new', '--list' }
     lu.assertEquals(code, 0)
     lu.assertStrContains(out, '\ntiny  ')
-    for line in out:gmatch('[^\n]+') do lu.assertStrMatches(line, '[%w_-]+ +%u.*%.') end
+    for line in out:gmatch('[^\n]+') do lu.assertStrMatches(line, '[%w_/-]+ +%u.*%.') end
   end)
 end
 

@@ -49,7 +49,7 @@ def result(out):
     files = {}
     for path in sorted(out.rglob('*')):
         name = path.relative_to(out).as_posix()
-        if path.is_file() and name not in ('perf.jsonl', 'log.txt', 'LOCK'):
+        if path.is_file() and name not in ('perf.jsonl', 'log.txt', 'report.html', 'LOCK'):
             files[name] = path.read_bytes().replace(str(out).encode(), b'OUT')
     return files
 
