@@ -1,4 +1,4 @@
---- Llama-family decoder: Llama 2, SmolLM2, and their kin.
+--- Llama-family decoder: Llama 2 to 3.1, Mistral, SmolLM2, and their kin.
 ---
 --- One file, one architecture. Field names are the checkpoint's tensor names, so loading weights is
 --- a walk over this tree; there is no name table. A batch is flat: `n` tokens, and `at` says where
@@ -17,6 +17,10 @@ local ops = require 'sppo.ops'
 ---@field head_dim? integer           hidden_size / num_attention_heads
 ---@field rms_norm_eps number
 ---@field rope_theta number
+---@field rope_scaling? sppo.ops.RopeScaling
+---@field sliding_window? integer     Mistral 0.1: tokens that a token sees, itself included
+---@field attention_bias? boolean     on q, k, v and o
+---@field mlp_bias? boolean
 ---@field tie_word_embeddings? boolean
 
 local Attention = nn.class 'llama.Attention'
@@ -26,11 +30,13 @@ local Attention = nn.class 'llama.Attention'
 function Attention:init(c, layer)
   self.layer, self.heads, self.kv_heads = layer, c.num_attention_heads, c.num_key_value_heads
   self.head_dim = c.head_dim or c.hidden_size / self.heads
-  self.q_proj = nn.Linear(c.hidden_size, self.heads * self.head_dim)
-  self.k_proj = nn.Linear(c.hidden_size, self.kv_heads * self.head_dim)
-  self.v_proj = nn.Linear(c.hidden_size, self.kv_heads * self.head_dim)
-  self.o_proj = nn.Linear(self.heads * self.head_dim, c.hidden_size)
-  self.rope = { theta = c.rope_theta }
+  self.window = c.sliding_window
+  local bias = { bias = c.attention_bias }
+  self.q_proj = nn.Linear(c.hidden_size, self.heads * self.head_dim, bias)
+  self.k_proj = nn.Linear(c.hidden_size, self.kv_heads * self.head_dim, bias)
+  self.v_proj = nn.Linear(c.hidden_size, self.kv_heads * self.head_dim, bias)
+  self.o_proj = nn.Linear(self.heads * self.head_dim, c.hidden_size, bias)
+  self.rope = { theta = c.rope_theta, scaling = c.rope_scaling }
 end
 
 ---@param x sppo.Tensor      [n, hidden]
@@ -40,16 +46,17 @@ function Attention:forward(x, at)
   q = ops.rope(q:view(-1, self.heads, self.head_dim), at, self.rope)
   k = ops.rope(k:view(-1, self.kv_heads, self.head_dim), at, self.rope)
   v = v:view(-1, self.kv_heads, self.head_dim)
-  local y = ops.attention(q, k, v, at, { layer = self.layer })
+  local y = ops.attention(q, k, v, at, { layer = self.layer, window = self.window })
   return self.o_proj(y:view(-1, self.heads * self.head_dim))
 end
 
 local Mlp = nn.class 'llama.Mlp'
 
 function Mlp:init(c)
-  self.gate_proj = nn.Linear(c.hidden_size, c.intermediate_size)
-  self.up_proj = nn.Linear(c.hidden_size, c.intermediate_size)
-  self.down_proj = nn.Linear(c.intermediate_size, c.hidden_size)
+  local bias = { bias = c.mlp_bias }
+  self.gate_proj = nn.Linear(c.hidden_size, c.intermediate_size, bias)
+  self.up_proj = nn.Linear(c.hidden_size, c.intermediate_size, bias)
+  self.down_proj = nn.Linear(c.intermediate_size, c.hidden_size, bias)
 end
 
 function Mlp:forward(x)
@@ -72,6 +79,28 @@ end
 
 local Llama = nn.class 'llama.Model'
 
+--- What config.json says beside the sizes (lua/sppo/model_config.lua); defaults are transformers'.
+Llama.configs = {
+  llama = {
+    architecture = 'LlamaForCausalLM',
+    keys = {
+      hidden_act = { one_of = { 'silu' }, default = 'silu' },
+      max_position_embeddings = { default = 2048 },
+      attention_bias = { 'boolean', default = false },
+      mlp_bias = { 'boolean', default = false },
+    },
+  },
+  mistral = {
+    architecture = 'MistralForCausalLM',
+    keys = {
+      hidden_act = { one_of = { 'silu' }, default = 'silu' },
+      max_position_embeddings = { default = 131072 },
+      num_key_value_heads = { default = 8 },
+      sliding_window = { 'integer', 1, 2^31 - 1, default = 4096, null = true },
+    },
+  },
+}
+
 ---@param c sppo.llama.Config
 function Llama:init(c)
   self.config = c
@@ -80,7 +109,7 @@ function Llama:init(c)
     layers = nn.list(c.num_hidden_layers, function(i) return Block(c, i - 1) end),
     norm = nn.RmsNorm(c.hidden_size, c.rms_norm_eps),
   }
-  self.lm_head = nn.Linear(c.hidden_size, c.vocab_size)
+  self.lm_head = nn.LmHead(c.hidden_size, c.vocab_size)
   if c.tie_word_embeddings then nn.tie(self.lm_head, self.model.embed_tokens) end
 end
 

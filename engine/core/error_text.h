@@ -48,6 +48,7 @@
 #define TEXT_RANGE "%s: %s must be in %lld..%lld, got %lld"
 #define TEXT_RANGE_AT "%s: %s[%lld] is %lld, it must be in %lld..%lld"
 #define TEXT_POSITIVE "%s: %s must be positive, got %g"
+#define TEXT_FINITE "%s: %s must be a finite number, got %g"
 #define TEXT_LEAST_NDIM "%s: %s is %s, it must have at least %d dimension"
 #define TEXT_GAPS_IN "%s: %s has gaps (shape %s); it is changed in place and must have none"
 #define TEXT_TOKENS "%s: x has %lld rows, the segments have %lld tokens"
@@ -68,6 +69,8 @@
 #define TEXT_SEGMENTS_HELD "segments_reset: recorded ops still need these segments"
 #define TEXT_SEGMENTS_COMMITTED "%s: these segments are committed; reset them first"
 #define TEXT_ROPE_SIZE "rope: x has last size %lld, it must be even and in 2..%d"
+#define TEXT_ROPE_SCALING "rope: low_freq_factor %g and high_freq_factor %g must be positive, the second larger"
+#define TEXT_WINDOW "attention: a window of %lld needs causal attention"
 #define TEXT_HEAD_DIM "%s: head size %lld is not in 1..%d"
 #define TEXT_GROUPS "%s: %lld heads do not share %lld kv heads evenly"
 

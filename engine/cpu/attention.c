@@ -1,9 +1,10 @@
 /* attention.c - forward attention over pages of 64 keys, with a running maximum and sum.
  *
  * A row meets its pages in one order: oldest ancestor first, each segment's pages from its first
- * token. Each page is merged by log-sum-exp into what the row has so far (merge_page), stopping at
- * the row's last visible key. Nothing else decides a row's bits: not its place in a block, the
- * batch, the threads, nor whether pages come from the store or were packed from the batch. */
+ * token. Each page is merged by log-sum-exp into what the row has so far (merge_page), from the
+ * row's first visible key to its last; a page of which it sees nothing is passed over. Nothing else
+ * decides a row's bits: not its place in a block, the batch, the threads, nor whether pages come
+ * from the store or were packed from the batch. */
 
 #include "cpu/attention.h"
 
@@ -24,17 +25,18 @@ typedef struct attention {
 
 /* A thread's rows. */
 typedef struct block {
-    float *q;        // [rows][D], scaled
-    float *score;    // [rows][64]
-    float *sum_v;    // [rows][W], relative to exp(maximum)
-    float *maximum;  // [rows]
-    float *sum;      // [rows]
-    float *highest;  // [rows] maximum after this page
-    float *shrink;   // [rows] exp(old maximum - new maximum)
+    float *q;           // [rows][D], scaled
+    float *score;       // [rows][64]
+    float *sum_v;       // [rows][W], relative to exp(maximum)
+    float *maximum;     // [rows]
+    float *sum;         // [rows]
+    float *highest;     // [rows] maximum after this page
+    float *shrink;      // [rows] exp(old maximum - new maximum)
+    int32_t *position;  // [tokens], with a window
 } block;
 
 static int64_t block_floats(const attention_sizes *s) {
-    return attention_rows(s) * (s->D + SPPO_PAGE + s->W + 4);
+    return attention_rows(s) * (s->D + SPPO_PAGE + s->W + 5);
 }
 
 static block block_at(const attention_sizes *s, float *scratch) {
@@ -44,7 +46,8 @@ static block block_at(const attention_sizes *s, float *scratch) {
     b.sum = b.maximum + rows;
     b.highest = b.sum + rows;
     b.shrink = b.highest + rows;
-    b.score = b.shrink + rows;
+    b.position = (int32_t *)(b.shrink + rows);
+    b.score = b.shrink + 2 * rows;
     b.sum_v = b.score + rows * SPPO_PAGE;
     b.q = b.sum_v + rows * s->W;
     return b;
@@ -82,14 +85,23 @@ static void append(const attention *a, const sppo__node *node, int64_t kv_head) 
     }
 }
 
+/* What a token of the block from `base` sees. */
+static inline attention_keys sees(const block *b, const attention_sizes *s, const sppo__node *node,
+                                  int64_t page, int64_t token, int64_t base) {
+    return attention_sees(s, node, page, token, s->window ? b->position[token - base] : 0);
+}
+
 /* The page's largest score of each row, and the shrinking of what the row has so far. */
 static void raise_maxima(block *b, const attention_sizes *s, const sppo__node *node, int64_t page,
                          int64_t width, int64_t first, int64_t last, int64_t base) {
     for (int64_t token = first; token < last; token++) {
-        int64_t visible = attention_visible(s, node, page, token);
+        attention_keys keys = sees(b, s, node, page, token, base);
         for (int64_t r = (token - base) * s->G; r < (token - base + 1) * s->G; r++) {
             float *score = b->score + r * SPPO_PAGE;
-            for (int64_t i = visible; i < width; i++) score[i] = -INFINITY;
+            for (int64_t i = 0; s->cap > 0 && i < width; i += VL)
+                vstore(score + i, vsoftcap(vload(score + i), s->cap));
+            for (int64_t i = 0; i < keys.begin; i++) score[i] = -INFINITY;
+            for (int64_t i = keys.end; i < width; i++) score[i] = -INFINITY;
             vf m = vload(score);
             for (int64_t i = VL; i < width; i += VL) m = vmax(m, vload(score + i));
             float highest = vmaximum(m);
@@ -121,14 +133,15 @@ static void weigh(block *b, const attention_sizes *s, int64_t width, int64_t fir
     }
 }
 
-/* Merges page `page` of a node into the rows of tokens first .. last of the block from `base`. */
+/* Merges page `page` of a node into the rows of tokens first .. last of the block from `base`, each
+ * of which sees some of it. */
 static void merge_page(block *b, const attention_sizes *s, const sppo__node *node, int64_t page,
                        const float *keys, int64_t first, int64_t last, int64_t base) {
     const float *values = keys + s->D * SPPO_PAGE;
     int64_t row = (first - base) * s->G, end = (last - base) * s->G;
     int64_t width = 0;  // columns that some row sees, in whole vectors of any instruction set
     for (int64_t token = first; token < last; token++) {
-        int64_t visible = attention_visible(s, node, page, token);
+        int64_t visible = sees(b, s, node, page, token, base).end;
         if (visible > width) width = visible;
     }
     width = (width + 15) / 16 * 16;
@@ -136,15 +149,35 @@ static void merge_page(block *b, const attention_sizes *s, const sppo__node *nod
                     b->score + row * SPPO_PAGE, SPPO_PAGE);
     raise_maxima(b, s, node, page, width, first, last, base);
     weigh(b, s, width, row, end);
-    // A product for each run of tokens that see equally many keys: a masked value is never read.
+    // A product for each run of tokens that see the same keys: a masked value is never read.
     for (int64_t token = first; token < last;) {
-        int64_t visible = attention_visible(s, node, page, token), from = token;
-        do token++;
-        while (token < last && attention_visible(s, node, page, token) == visible);
+        attention_keys seen = sees(b, s, node, page, token, base), next;
+        int64_t from = token;
+        do {
+            if (++token == last) break;
+            next = sees(b, s, node, page, token, base);
+        } while (next.begin == seen.begin && next.end == seen.end);
         row = (from - base) * s->G;
         for (int64_t w = 0; w < s->W; w += SPPO_PANEL)
-            tile_f32((token - from) * s->G, visible, b->score + row * SPPO_PAGE, SPPO_PAGE, 1,
-                     values + w, s->W, b->sum_v + row * s->W + w, s->W, true);
+            tile_f32((token - from) * s->G, seen.end - seen.begin,
+                     b->score + row * SPPO_PAGE + seen.begin, SPPO_PAGE, 1,
+                     values + seen.begin * s->W + w, s->W, b->sum_v + row * s->W + w, s->W, true);
+    }
+}
+
+/* The same for tokens of which some see nothing of the page, being too far behind it. */
+static void merge_seen(block *b, const attention_sizes *s, const sppo__node *node, int64_t page,
+                       const float *keys, int64_t first, int64_t last, int64_t base) {
+    for (int64_t token = first, from; token < last;) {
+        for (; token < last; token++) {
+            attention_keys k = sees(b, s, node, page, token, base);
+            if (k.begin < k.end) break;
+        }
+        for (from = token; token < last; token++) {
+            attention_keys k = sees(b, s, node, page, token, base);
+            if (k.begin == k.end) break;
+        }
+        if (from < token) merge_page(b, s, node, page, keys, from, token, base);
     }
 }
 
@@ -157,6 +190,7 @@ static void start_rows(const attention *a, block *b, int64_t kv_head, int first,
         b->sum[i] = 0;
     }
     memset(b->sum_v, 0, sizeof *b->sum_v * (size_t)((hi - lo) * s->G * s->W));
+    if (s->window) attention_positions(a->at, first, last, lo, hi, b->position);
     attention_run run;
     while (attention_next_run(a->at, &first, last, lo, hi, &run))
         for (; run.begin < run.end; run.begin++, run.row++) {
@@ -195,7 +229,9 @@ static void attend(const attention *a, block *b, int64_t kv_head, int first, int
         for (int64_t i = 0; i < pages; i++, page = page_after(a, page)) {
             int64_t seeing = attention_first(&a->s, node, i, begin);
             if (seeing >= end) break;
-            merge_page(b, &a->s, node, i, page_keys(a, page, kv_head), seeing, end, lo);
+            const float *keys = page_keys(a, page, kv_head);
+            if (a->s.window) merge_seen(b, &a->s, node, i, keys, seeing, end, lo);
+            else merge_page(b, &a->s, node, i, keys, seeing, end, lo);
         }
     }
     finish_rows(a, b, kv_head, first, last, lo, hi);

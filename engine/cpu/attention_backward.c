@@ -3,6 +3,9 @@
  *     P = exp(S - lse)    dS = P * (dO V^T - sum(dO * O))
  *     dV = P^T dO         dK = dS^T Q                          dQ = dS K
  *
+ * With a softcap S is cap * tanh(T / cap) of the scores T, and dT = dS * (1 - tanh^2) takes the
+ * place of dS in dK and dQ.
+ *
  * A task has one kv head and one branch: a tree of segments, or, where a tree begins with a short
  * segment that many continue, one of these with all that continues it. It goes over pages of keys,
  * and for each page over the tokens of the branch that see it. What branches give to the segment
@@ -38,10 +41,11 @@ typedef struct block {
     float *q, *dout, *dq;     // [rows][W], q scaled
     float *weight, *dweight;  // [rows][64]
     float *lse, *delta;       // [rows]
+    int32_t *position;        // [tokens], with a window
 } block;
 
 static int64_t block_floats(const attention_sizes *s) {
-    return SPPO_PAGE * (2 * s->D + 3 * s->W) + attention_rows(s) * (3 * s->W + 2 * SPPO_PAGE + 2);
+    return SPPO_PAGE * (2 * s->D + 3 * s->W) + attention_rows(s) * (3 * s->W + 2 * SPPO_PAGE + 3);
 }
 
 static block block_at(const attention_sizes *s, float *scratch) {
@@ -59,6 +63,7 @@ static block block_at(const attention_sizes *s, float *scratch) {
     b.dweight = b.weight + rows * SPPO_PAGE;
     b.lse = b.dweight + rows * SPPO_PAGE;
     b.delta = b.lse + rows;
+    b.position = (int32_t *)(b.delta + rows);
     return b;
 }
 
@@ -107,16 +112,25 @@ static void load_rows(const backward *a, block *b, int64_t kv_head, int first, i
 static void weigh(const backward *a, block *b, const sppo__node *node, int64_t page, int64_t lo,
                   int64_t hi) {
     for (int64_t token = lo, r = 0; token < hi; token++) {
-        int64_t visible = attention_visible(&a->s, node, page, token);
+        int64_t position = a->s.window ? b->position[token - lo] : 0;
+        attention_keys keys = attention_sees(&a->s, node, page, token, position);
         for (int64_t g = 0; g < a->s.G; g++, r++) {
             float *weight = b->weight + r * SPPO_PAGE, *dweight = b->dweight + r * SPPO_PAGE;
             vf lse = vset(b->lse[r]), delta = vset(b->delta[r]);
             for (int64_t i = 0; i < SPPO_PAGE; i += VL) {
-                vf p = vexp(vload(weight + i) - lse);
+                vf score = vload(weight + i), slope = vset(1);
+                if (a->s.cap > 0) {
+                    vf t = vtanh(score / vset(a->s.cap));
+                    score = vset(a->s.cap) * t;
+                    slope = vset(1) - t * t;
+                }
+                vf p = vexp(score - lse);
                 vstore(weight + i, p);
-                vstore(dweight + i, p * (vload(dweight + i) - delta));
+                vf d = p * (vload(dweight + i) - delta);
+                vstore(dweight + i, a->s.cap > 0 ? d * slope : d);
             }
-            for (int64_t i = visible; i < SPPO_PAGE; i++) weight[i] = dweight[i] = 0;
+            for (int64_t i = 0; i < keys.begin; i++) weight[i] = dweight[i] = 0;
+            for (int64_t i = keys.end; i < SPPO_PAGE; i++) weight[i] = dweight[i] = 0;
         }
     }
 }
@@ -134,10 +148,24 @@ static void add_dq(const backward *a, const block *b, int64_t kv_head, int first
             }
 }
 
+/* Whether some of the tokens lo .. hi see some of the page. */
+static bool page_is_seen(const backward *a, const block *b, const sppo__node *node, int64_t page,
+                         int64_t lo, int64_t hi) {
+    for (int64_t token = lo; token < hi; token++) {
+        attention_keys k = attention_sees(&a->s, node, page, token, b->position[token - lo]);
+        if (k.begin < k.end) return true;
+    }
+    return false;
+}
+
 /* The rows of tokens lo .. hi against the page of `count` keys in b. */
 static void meet_page(const backward *a, block *b, int64_t kv_head, const sppo__node *node,
                       int64_t page, int64_t count, int first, int last, int64_t lo, int64_t hi) {
     int64_t D = a->s.D, W = a->s.W, rows = (hi - lo) * a->s.G;
+    if (a->s.window) {
+        attention_positions(a->at, first, last, lo, hi, b->position);
+        if (!page_is_seen(a, b, node, page, lo, hi)) return;
+    }
     load_rows(a, b, kv_head, first, last, lo, hi);
     tile_f32(rows, D, b->q, W, 1, b->keys, SPPO_PAGE, b->weight, SPPO_PAGE, false);
     tile_f32(rows, D, b->dout, W, 1, b->values, SPPO_PAGE, b->dweight, SPPO_PAGE, false);

@@ -6,6 +6,10 @@
 
 enum { TASK_VALUES = 1 << 15 };
 
+// gelu(x) = 0.5 x (1 + tanh(u)), u = sqrt(2 / pi) (x + 0.044715 x^3)
+#define GELU_SLOPE 0.7978845608f
+#define GELU_CUBE 0.044715f
+
 typedef struct work {
     const float *in[3];  // NULL where absent
     float *out[2];
@@ -26,6 +30,18 @@ static vf log_sigmoid(vf x) {
     return vload(lane);
 }
 
+/* sigmoid(2 u) with u as in gelu's tanh form: 0.5 * (1 + tanh(u)) without its cancellation. */
+static vf gelu_share(vf x) {
+    return sigmoid(vset(2 * GELU_SLOPE) * (x + vset(GELU_CUBE) * x * x * x));
+}
+
+/* gelu'(x) = s + x s (1 - s) 2 u'. */
+static vf gelu_slope(vf x) {
+    vf s = gelu_share(x);
+    vf inner = vset(2 * GELU_SLOPE) * (vset(1) + vset(3 * GELU_CUBE) * x * x);
+    return s + x * s * (vset(1) - s) * inner;
+}
+
 ALWAYS_INLINE vf forward(sppo__op op, vf a, vf b, const float *f) {
     switch (op) {
     case SPPO_OP_ADD: return a + b;
@@ -37,13 +53,15 @@ ALWAYS_INLINE vf forward(sppo__op op, vf a, vf b, const float *f) {
     case SPPO_OP_RELU: return vselect(a < vset(0), vset(0), a);
     case SPPO_OP_LOG_SIGMOID: return log_sigmoid(a);
     case SPPO_OP_SWIGLU: return a * sigmoid(a) * b;
+    case SPPO_OP_GEGLU: return a * gelu_share(a) * b;
+    case SPPO_OP_SOFTCAP: return vsoftcap(a, f[0]);
     default: return vset(0);
     }
 }
 
 /* What is added to the gradient of input `which`; g is the gradient of the output, a (and b) what
  * the op file says backward reads: the inputs, or the output. */
-ALWAYS_INLINE vf backward(sppo__op op, int which, vf g, vf a, vf b) {
+ALWAYS_INLINE vf backward(sppo__op op, int which, vf g, vf a, vf b, const float *f) {
     switch (op) {
     case SPPO_OP_MUL_BACKWARD: return which ? g * a : g * b;
     case SPPO_OP_SQUARE_BACKWARD: return g * (a + a);
@@ -53,6 +71,11 @@ ALWAYS_INLINE vf backward(sppo__op op, int which, vf g, vf a, vf b) {
     case SPPO_OP_SWIGLU_BACKWARD: {
         vf s = sigmoid(a);
         return which ? g * a * s : g * b * s * (vset(1) + a * (vset(1) - s));
+    }
+    case SPPO_OP_GEGLU_BACKWARD: return which ? g * a * gelu_share(a) : g * b * gelu_slope(a);
+    case SPPO_OP_SOFTCAP_BACKWARD: {
+        vf t = a / vset(f[0]);
+        return g * (vset(1) - t * t);
     }
     default: return vset(0);
     }
@@ -79,7 +102,7 @@ ALWAYS_INLINE void backward_values(sppo__op op, const work *w, int64_t i, int64_
     // One after the other: both gradients may be the same tensor's.
     for (int which = 0; which < 2; which++)
         if (w->out[which])
-            put(w->out[which], i, n, get(w->out[which], i, n) + backward(op, which, g, a, b));
+            put(w->out[which], i, n, get(w->out[which], i, n) + backward(op, which, g, a, b, w->f));
 }
 
 /* Task number `task` of the op, which is a constant wherever this is called. */
@@ -129,6 +152,10 @@ ELEMENTWISE(LOG_SIGMOID, log_sigmoid, false)
 ELEMENTWISE(LOG_SIGMOID_BACKWARD, log_sigmoid_backward, true)
 ELEMENTWISE(SWIGLU, swiglu, false)
 ELEMENTWISE(SWIGLU_BACKWARD, swiglu_backward, true)
+ELEMENTWISE(GEGLU, geglu, false)
+ELEMENTWISE(GEGLU_BACKWARD, geglu_backward, true)
+ELEMENTWISE(SOFTCAP, softcap, false)
+ELEMENTWISE(SOFTCAP_BACKWARD, softcap_backward, true)
 
 typedef struct window {
     const sppo_tensor *out;  // rows, perhaps with gaps

@@ -21,6 +21,7 @@ typedef struct head {
     const char *panel;
     panel_rows hidden;
     const int32_t *target;
+    float cap;  // 0: logits as they are
 } head;
 
 static head head_of(const sppo__call *c) {
@@ -31,7 +32,8 @@ static head head_of(const sppo__call *c) {
               .dtype = weight->dtype,
               .panel = sppo__raw(weight),
               .hidden.x = sppo__f32(hidden),
-              .target = sppo__i32(c->in[2])};
+              .target = sppo__i32(c->in[2]),
+              .cap = c->f[0]};
     h.bytes = panel_bytes(h.dtype, h.D);
     h.chunks = (h.V + LSE_CHUNK - 1) / LSE_CHUNK;
     h.row_blocks = (h.n + ROWS - 1) / ROWS;
@@ -72,7 +74,9 @@ static void forward_task(void *context, int64_t task, int thread) {
     int64_t count = h->V - first < LSE_CHUNK ? h->V - first : LSE_CHUNK;
     logits_block(h, row, rows, chunk * CHUNK_PANELS, panel_count(count), logits, LSE_CHUNK);
     for (int64_t r = 0; r < rows; r++) {
-        const float *x = logits + r * LSE_CHUNK;
+        float *x = logits + r * LSE_CHUNK;
+        for (int64_t i = 0; h->cap > 0 && i < count; i += VL)
+            vstore(x + i, vsoftcap(vload(x + i), h->cap));
         int64_t at = h->target[row + r] - first;
         f->part[(row + r) * h->chunks + chunk] = lse_chunk(x, count);
         if (at >= 0 && at < count) f->picked[row + r] = x[at];
@@ -129,11 +133,23 @@ static void dlogits_task(void *context, int64_t task, int thread) {
     logits_block(h, b->row + row, rows, b->panel + piece * CHUNK_PANELS, columns / 64, block,
                  b->width);
     for (int64_t r = 0; r < rows; r++) {
-        float *x = block + r * b->width, g = b->dout[b->row + row + r];
+        float *x = block + r * b->width, g = b->dout[b->row + row + r], slope = 1;
         vf shift = vset(b->lse[b->row + row + r]), scale = vset(-g);
-        for (int64_t i = 0; i < columns; i += VL) vstore(x + i, scale * vexp(vload(x + i) - shift));
         int64_t at = h->target[b->row + row + r] - b->panel * 64 - first;
-        if (at >= 0 && at < columns) x[at] += g;
+        bool here = at >= 0 && at < columns;
+        if (h->cap > 0) {
+            float at_target = here ? stanh(x[at] / h->cap) : 0;
+            slope = 1 - at_target * at_target;
+            for (int64_t i = 0; i < columns; i += VL) {
+                vf t = vtanh(vload(x + i) / vset(h->cap));
+                vf p = vexp(vset(h->cap) * t - shift);
+                vstore(x + i, scale * p * (vset(1) - t * t));
+            }
+        } else {
+            for (int64_t i = 0; i < columns; i += VL)
+                vstore(x + i, scale * vexp(vload(x + i) - shift));
+        }
+        if (here) x[at] += g * slope;
     }
 }
 

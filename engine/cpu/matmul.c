@@ -145,3 +145,61 @@ sppo_status KERNEL(linear_backward)(sppo__call *c) {
     if (!st) sppo__parallel(tasks, backward_task, &b);
     return st;
 }
+
+/* ---- bias ---- */
+
+enum { BIAS_VALUES = 1 << 15, BIAS_COLUMNS = 64, BIAS_ROWS = 128 };
+
+typedef struct bias_work {
+    const float *x, *bias;  // forward: rows, what is added; backward: x is dy
+    float *out;
+    int64_t R, N, block;  // rows, columns; rows of a task
+} bias_work;
+
+static void add_bias_task(void *context, int64_t task, int thread) {
+    const bias_work *w = context;
+    (void)thread;
+    int64_t end = w->R - task * w->block < w->block ? w->R : (task + 1) * w->block;
+    for (int64_t r = task * w->block; r < end; r++)
+        for (int64_t i = 0; i < w->N; i++) w->out[r * w->N + i] = w->x[r * w->N + i] + w->bias[i];
+}
+
+/* in: x, bias. */
+sppo_status KERNEL(add_bias)(sppo__call *c) {
+    bias_work w = {.x = sppo__f32(c->in[0]),
+                   .bias = sppo__f32(c->in[1]),
+                   .out = sppo__f32(c->out[0]),
+                   .R = sppo__rows(c->in[0]),
+                   .N = sppo__columns(c->in[0])};
+    if (!w.N) return SPPO_OK;
+    w.block = (BIAS_VALUES + w.N - 1) / w.N;
+    sppo__parallel_values(w.R * w.N, (w.R + w.block - 1) / w.block, add_bias_task, &w);
+    return SPPO_OK;
+}
+
+/* Some columns: rows are added in blocks of a fixed size, so the order is that of any batch. */
+static void dbias_task(void *context, int64_t task, int thread) {
+    const bias_work *w = context;
+    (void)thread;
+    int64_t column = task * BIAS_COLUMNS;
+    int64_t width = w->N - column < BIAS_COLUMNS ? w->N - column : BIAS_COLUMNS;
+    float total[BIAS_COLUMNS] = {0};
+    for (int64_t first = 0; first < w->R; first += BIAS_ROWS) {
+        int64_t end = w->R - first < BIAS_ROWS ? w->R : first + BIAS_ROWS;
+        float sum[BIAS_COLUMNS] = {0};
+        for (int64_t r = first; r < end; r++)
+            for (int64_t i = 0; i < width; i++) sum[i] += w->x[r * w->N + column + i];
+        for (int64_t i = 0; i < width; i++) total[i] += sum[i];
+    }
+    for (int64_t i = 0; i < width; i++) w->out[column + i] += total[i];
+}
+
+/* in: dy; out: dbias. */
+sppo_status KERNEL(add_bias_backward)(sppo__call *c) {
+    bias_work w = {.x = sppo__f32(c->in[0]),
+                   .out = sppo__f32(c->out[0]),
+                   .R = sppo__rows(c->in[0]),
+                   .N = sppo__columns(c->in[0])};
+    sppo__parallel((w.N + BIAS_COLUMNS - 1) / BIAS_COLUMNS, dbias_task, &w);
+    return SPPO_OK;
+}

@@ -12,7 +12,7 @@ typedef struct norm {
     const float *x, *weight, *dy;
     float *y, *scale;     // forward: scale [R] is 1 / rms
     float *dx, *dweight;  // backward, NULL where not wanted
-    float eps;
+    float eps, offset;    // the factor of column i is offset + weight[i]
     int64_t R, D;
     int64_t block, blocks;  // rows of a task, tasks over rows
 } norm;
@@ -25,6 +25,10 @@ static inline vf row_load(const float *row, int64_t i, int64_t D) {
 static inline void row_store(float *row, int64_t i, int64_t D, vf v) {
     if (i + VL <= D) vstore(row + i, v);
     else vstore_part(row + i, v, D - i);
+}
+
+static inline vf factors(const norm *n, int64_t i) {
+    return row_load(n->weight, i, n->D) + vset(n->offset);
 }
 
 static float square_sum(const float *x, int64_t D) {
@@ -50,7 +54,7 @@ static void forward_task(void *context, int64_t task, int thread) {
         float scale = 1.0f / sqrtf(square_sum(x, D) / (float)D + n->eps);
         n->scale[r] = scale;
         for (int64_t i = 0; i < D; i += VL) {
-            vf v = row_load(x, i, D) * vset(scale) * row_load(n->weight, i, D);
+            vf v = row_load(x, i, D) * vset(scale) * factors(n, i);
             row_store(n->y + r * D, i, D, v);
         }
     }
@@ -63,6 +67,7 @@ sppo_status KERNEL(rms_norm)(sppo__call *c) {
               .y = sppo__f32(c->out[0]),
               .scale = sppo__f32(c->out[1]),
               .eps = c->f[0],
+              .offset = c->f[1],
               .R = sppo__rows(c->in[0]),
               .D = sppo__columns(c->in[0])};
     if (!n.D) return SPPO_OK;
@@ -71,19 +76,19 @@ sppo_status KERNEL(rms_norm)(sppo__call *c) {
     return SPPO_OK;
 }
 
-/* With h = x * scale: dx += scale * (dy * weight - h * mean(dy * weight * h)). */
+/* With h = x * scale, w = offset + weight: dx += scale * (dy * w - h * mean(dy * w * h)). */
 static void dx_row(const norm *n, int64_t r) {
     int64_t D = n->D;
     const float *x = n->x + r * D, *dy = n->dy + r * D;
     float *dx = n->dx + r * D, scale = n->scale[r];
     vf sum[2] = {vset(0), vset(0)};
     for (int64_t i = 0, turn = 0; i < D; i += VL, turn ^= 1) {
-        vf g = row_load(dy, i, D) * row_load(n->weight, i, D);
+        vf g = row_load(dy, i, D) * factors(n, i);
         sum[turn] = vfma(g, row_load(x, i, D), sum[turn]);
     }
     float along = vsum(sum[0] + sum[1]) * scale * scale / (float)D;
     for (int64_t i = 0; i < D; i += VL) {
-        vf g = row_load(dy, i, D) * row_load(n->weight, i, D);
+        vf g = row_load(dy, i, D) * factors(n, i);
         vf d = vset(scale) * (g - row_load(x, i, D) * vset(along));
         row_store(dx, i, D, row_load(dx, i, D) + d);
     }
@@ -123,6 +128,7 @@ sppo_status KERNEL(rms_norm_backward)(sppo__call *c) {
               .x = sppo__f32(c->in[1]),
               .weight = sppo__f32(c->in[2]),
               .scale = sppo__f32(c->in[3]),
+              .offset = c->f[1],
               .R = sppo__rows(c->in[1]),
               .D = sppo__columns(c->in[1])};
     if (!n.D) return SPPO_OK;

@@ -63,16 +63,30 @@ static void rope_tokens(void *context, int64_t task, int thread) {
     }
 }
 
-/* Those of the last call are kept: a model has one theta. Ops are run by one thread. */
-static const float *frequencies(float theta, int64_t half) {
-    static float kept[HALF], kept_theta;
+/* A frequency as rope_type "llama3" has it; each step rounds as PyTorch's tensors do, to which
+ * number / tensor is the tensor's reciprocal times the number. */
+static float llama3(float frequency, const float *f) {
+    float factor = f[1], low = f[2], high = f[3], original = f[4];
+    float length = 1.0f / frequency * (float)(2 * 3.14159265358979323846);  // of a turn, in tokens
+    if (length < (float)((double)original / (double)high)) return frequency;
+    if (length > (float)((double)original / (double)low)) return frequency / factor;
+    float smooth = (1.0f / length * original - low) / (float)((double)high - (double)low);
+    return (1.0f - smooth) * frequency / factor + smooth * frequency;
+}
+
+/* Those of the last call are kept: a model has one theta. `f` as in ops/rope.c. Ops are run by one
+ * thread. */
+static const float *frequencies(const float *f, int64_t half) {
+    static float kept[HALF], kept_f[5];
     static int64_t kept_half;
-    if (theta != kept_theta || half != kept_half) {
+    if (half != kept_half || memcmp(f, kept_f, sizeof kept_f) != 0) {
         for (int64_t i = 0; i < half; i++) {
             float exponent = (float)(2 * i) / (float)(2 * half);
-            kept[i] = 1.0f / (float)pow((double)theta, (double)exponent);
+            kept[i] = 1.0f / (float)pow((double)f[0], (double)exponent);
+            if (f[1] > 0 && f[2] > 0) kept[i] = llama3(kept[i], f);
+            else if (f[1] > 0) kept[i] /= f[1];
         }
-        kept_theta = theta;
+        memcpy(kept_f, f, sizeof kept_f);
         kept_half = half;
     }
     return kept;
@@ -88,7 +102,7 @@ static sppo_status run(const sppo__call *c, float direction, bool add) {
               .half = x->shape[2] / 2,
               .direction = direction,
               .add = add};
-    r.frequency = frequencies(c->f[0], r.half);
+    r.frequency = frequencies(c->f, r.half);
     int64_t values = r.tokens * r.heads * 2 * r.half;
     sppo__parallel_values(values, (r.tokens + TOKENS - 1) / TOKENS, rope_tokens, &r);
     return SPPO_OK;

@@ -293,10 +293,35 @@ static inline vf vexp(vf x) {
     return vselect(x == x, y, x);
 }
 
+/* tanh(x): an odd polynomial near 0 (Cephes' tanhf), 1 - 2 / (exp(2 |x|) + 1) further out. Relative
+ * error below 2e-7; exactly +-1 from about 9 on; NaN stays NaN. */
+static inline vf vtanh(vf x) {
+    vf size = vmax(x, -x), s = x * x;
+    vf p = vset(-5.70498872745e-3f);
+    p = vfma(p, s, vset(2.06390887954e-2f));
+    p = vfma(p, s, vset(-5.37397155531e-2f));
+    p = vfma(p, s, vset(1.33314422036e-1f));
+    p = vfma(p, s, vset(-3.33332819422e-1f));
+    vf near = vfma(p * s, x, x);
+    vf far = vset(1) - vset(2) / (vexp(size + size) + vset(1));
+    return vselect(size > vset(0.625f), vselect(x < vset(0), -far, far), near);
+}
+
+/* cap * tanh(x / cap), cap > 0. */
+static inline vf vsoftcap(vf x, float cap) {
+    return vset(cap) * vtanh(x / vset(cap));
+}
+
 /* The scalar twin of vexp: the same bits as a lane of it. */
 static inline float sexp(float x) {
     float lane[VL];
     vstore(lane, vexp(vset(x)));
+    return lane[0];
+}
+
+static inline float stanh(float x) {
+    float lane[VL];
+    vstore(lane, vtanh(vset(x)));
     return lane[0];
 }
 

@@ -216,22 +216,48 @@ sppo_status sppo_log_sigmoid(sppo_tensor **out, sppo_tensor *x);
 /* silu(gate) * up, of equal shapes (Llama's feed-forward). */
 sppo_status sppo_swiglu(sppo_tensor **out, sppo_tensor *gate, sppo_tensor *up);
 
+/* gelu(gate) * up, of equal shapes, gelu in its tanh form (Gemma's feed-forward):
+ * gelu(x) = 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))). */
+sppo_status sppo_geglu(sppo_tensor **out, sppo_tensor *gate, sppo_tensor *up);
+
+/* cap * tanh(x / cap): keeps values in -cap..cap (Gemma-2's logits). cap > 0. */
+sppo_status sppo_softcap(sppo_tensor **out, sppo_tensor *x, float cap);
+
 /* out[i] = x @ weights[i]^T: one product over up to 4 named weights.
  * x [.., K]; weights[i] [N_i, K] in panels; out[i] [.., N_i]. `out` has `count` places. */
 sppo_status sppo_linear(sppo_tensor **out, sppo_tensor *x, sppo_tensor *const *weights, int count);
 
-/* Row-wise RMS normalisation: out[r, :] = x[r, :] / sqrt(mean(x[r, :]^2) + eps) * weight.
- * x [.., D] f32; weight [D] f32. */
-sppo_status sppo_rms_norm(sppo_tensor **out, sppo_tensor *x, sppo_tensor *weight, float eps);
+/* out[r, :] = x[r, :] + bias. x [.., N] f32; bias [N] f32. */
+sppo_status sppo_add_bias(sppo_tensor **out, sppo_tensor *x, sppo_tensor *bias);
+
+/* Row-wise RMS normalisation:
+ * out[r, :] = x[r, :] / sqrt(mean(x[r, :]^2) + eps) * (offset + weight). `offset` is 0, or 1 for
+ * checkpoints that store the factor less 1 (Gemma). x [.., D] f32; weight [D] f32. */
+sppo_status sppo_rms_norm(sppo_tensor **out, sppo_tensor *x, sppo_tensor *weight, float eps,
+                          float offset);
+
+/* Lower frequencies for longer texts than were trained on. With low_freq_factor = 0 all are divided
+ * by `factor` (rope_type "linear"); else those that turn less than low_freq_factor times in
+ * original_positions are, those that turn more than high_freq_factor times stay, and between the
+ * two lies a blend ("llama3", as Hugging Face's modeling_rope_utils.py has it). */
+typedef struct sppo_rope_scaling {
+    float factor;
+    float low_freq_factor, high_freq_factor;
+    float original_positions;
+} sppo_rope_scaling;
 
 /* Rotary position embedding, half-split as Hugging Face's Llama does it, at the positions of
- * `at`. x [n, heads, D], D even; n = tokens of `at`. */
-sppo_status sppo_rope(sppo_tensor **out, sppo_tensor *x, sppo_segments *at, float theta);
+ * `at`: pair i turns by position * theta^(-2 i / D), `scaling` may be NULL.
+ * x [n, heads, D], D even; n = tokens of `at`. */
+sppo_status sppo_rope(sppo_tensor **out, sppo_tensor *x, sppo_segments *at, float theta,
+                      const sppo_rope_scaling *scaling);
 
 typedef struct sppo_attention_options {
     int32_t layer;  // which layer's keys and values, when `at` has a store
     int32_t causal;
-    float scale;  // 0: 1 / sqrt(D)
+    float scale;     // 0: 1 / sqrt(D)
+    float softcap;   // scores s become softcap * tanh(s / softcap); 0: off
+    int32_t window;  // of a token and those before it, all that it sees; 0: no limit. Needs causal
 } sppo_attention_options;
 
 /* Softmax attention inside a tree of segments: a token sees the tokens of its own segment up to
@@ -260,10 +286,11 @@ sppo_status sppo_softmax(sppo_tensor **out, sppo_tensor *x);
 sppo_status sppo_log_softmax(sppo_tensor **out, sppo_tensor *x);
 
 /* log softmax(hidden @ weight^T)[i, target[i]] over chunks of the vocabulary: no [n, V] is made.
- * hidden [n, D] f32; weight [V, D] panels; target [n] i32; out [n] f32. Same bits as
- * sppo_sample_tokens records for the same hidden row. */
+ * softcap > 0: of softcap * tanh(logits / softcap). hidden [n, D] f32; weight [V, D] panels; target
+ * [n] i32; out [n] f32. Same bits as sppo_sample_tokens records for the same hidden row (of logits
+ * that sppo_softcap made, if capped). */
 sppo_status sppo_token_logprob(sppo_tensor **out, sppo_tensor *hidden, sppo_tensor *weight,
-                               sppo_tensor *target);
+                               sppo_tensor *target, float softcap);
 
 /* Converts to another dtype; rows layout. f32 to and from everything but i32; not recorded. */
 sppo_status sppo_cast(sppo_tensor **out, sppo_tensor *x, sppo_dtype dtype);

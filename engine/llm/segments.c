@@ -169,8 +169,11 @@ static int add_slot_nodes(sppo_segments *at, int slot) {
     int first = at->nodes, number = slot;
     while (number >= 0 && slots[number].node < 0) {
         const sppo__slot *s = &slots[number];
-        at->draft[at->nodes++] =
-            (sppo__node){.slot = number, .offset = s->length, .page = s->page, .parent = newest};
+        at->draft[at->nodes++] = (sppo__node){.slot = number,
+                                              .offset = s->length,
+                                              .position = s->position,
+                                              .page = s->page,
+                                              .parent = newest};
         newest = number;
         number = s->parent;
     }
@@ -204,6 +207,7 @@ static void draft_nodes(sppo_segments *at) {
         at->draft[at->nodes++] = (sppo__node){.slot = -1,
                                               .start = s->start,
                                               .count = s->count,
+                                              .position = s->position,
                                               .page = at->pages,
                                               .parent = s->parent};
         at->pages += (s->count + SPPO_PAGE - 1) / SPPO_PAGE;

@@ -20,13 +20,14 @@ typedef struct sppo__segment {
  * batch, then those of all nodes that continue it. So what sees a node is one range of tokens, and
  * an ancestor comes before whatever continues it. */
 typedef struct sppo__node {
-    int slot;        // with a store; -1 without
-    int64_t start;   // its first token in the batch
-    int64_t offset;  // keys stored before this batch
-    int64_t count;   // its own tokens in the batch
-    int64_t begin;   // tree order: first own token ..
-    int64_t end;     // .. and one past the last token that continues it
-    int64_t page;    // with a store: its first page; without: number of pages before its own
+    int slot;          // with a store; -1 without
+    int64_t start;     // its first token in the batch
+    int64_t offset;    // keys stored before this batch
+    int64_t position;  // of its first key in its text
+    int64_t count;     // its own tokens in the batch
+    int64_t begin;     // tree order: first own token ..
+    int64_t end;       // .. and one past the last token that continues it
+    int64_t page;      // with a store: its first page; without: number of pages before its own
     // while the order is made
     int parent;
     int nodes, next_node;

@@ -1,7 +1,8 @@
 /* attention.c - attention inside a tree of segments: what it accepts, its hidden output, how it
  * differentiates and what it costs. The arithmetic is in cpu/attention*.c.
  *
- * A call has i[0] = layer, i[1] = causal, f[0] = scale. */
+ * A call has i[0] = layer, i[1] = causal, i[2] = window (0: all), f[0] = scale, f[1] = softcap (0:
+ * none). */
 
 #include <math.h>
 
@@ -17,8 +18,8 @@ static sppo_status attention_backward(const sppo__call *fwd) {
         .in = {fwd->in[0], fwd->in[1], fwd->in[2], fwd->out[0], fwd->out[1], sppo__dout(fwd, 0)},
         .n_in = 6,
         .n_out = 3,
-        .f = {fwd->f[0]},
-        .i = {fwd->i[0], fwd->i[1]},
+        .f = {fwd->f[0], fwd->f[1]},
+        .i = {fwd->i[0], fwd->i[1], fwd->i[2]},
         .at = fwd->at};
     sppo_status st = SPPO_OK;
     for (int i = 0; i < 3 && !st; i++) st = sppo__din(fwd, i, &c.out[i]);
@@ -65,6 +66,13 @@ static sppo_status check(const sppo__call *c) {
                           (long long)k->shape[1]);
     if (!(c->f[0] > 0) || !isfinite(c->f[0]))
         return sppo__fail(SPPO_ERR_ARGUMENT, TEXT_POSITIVE, "attention", "scale", (double)c->f[0]);
+    if (c->f[1] != 0 && (!(c->f[1] > 0) || !isfinite(c->f[1])))
+        return sppo__fail(SPPO_ERR_ARGUMENT, TEXT_POSITIVE, "attention", "softcap",
+                          (double)c->f[1]);
+    if (c->i[2] < 0)
+        return sppo__fail(SPPO_ERR_ARGUMENT, TEXT_RANGE, "attention", "window", 0LL,
+                          (long long)INT32_MAX, (long long)c->i[2]);
+    if (c->i[2] && !c->i[1]) return sppo__fail(SPPO_ERR_ARGUMENT, TEXT_WINDOW, (long long)c->i[2]);
     sppo_status st = c->at->kv ? check_store(c) : SPPO_OK;
     return st ? st : sppo__segments_use(c->at, "attention", q->shape[0]);
 }
@@ -74,8 +82,8 @@ sppo_status sppo_attention(sppo_tensor **out, sppo_tensor *q, sppo_tensor *k, sp
     sppo__call c = {.op = SPPO_OP_ATTENTION,
                     .in = {q, k, v},
                     .n_in = 3,
-                    .f = {options->scale},
-                    .i = {options->layer, options->causal != 0},
+                    .f = {options->scale, options->softcap},
+                    .i = {options->layer, options->causal != 0, options->window},
                     .at = at,
                     .save_in = 7,
                     .save_out = 3};
@@ -88,8 +96,21 @@ sppo_status sppo_attention(sppo_tensor **out, sppo_tensor *q, sppo_tensor *k, sp
     return sppo__finish(&c, st, attention_backward, out, 1);
 }
 
-/* Pairs of a query token and a key that it sees. */
+/* Pairs of a query token and a key that it sees, which is min(its position + 1, window) keys. */
+static double visible_in_window(const sppo__call *c) {
+    double pairs = 0, window = (double)c->i[2];
+    for (int i = 0; i < c->at->nodes; i++) {
+        const sppo__node *node = &c->at->node[i];
+        double first = (double)(node->position + node->offset), own = (double)node->count;
+        double growing = fmin(fmax(window - first, 0), own);
+        pairs += growing * (first + (growing + 1) / 2) + (own - growing) * window;
+    }
+    return pairs;
+}
+
+/* The same, also without a window. */
 static double visible(const sppo__call *c) {
+    if (c->i[2]) return visible_in_window(c);
     double pairs = 0;
     for (int i = 0; i < c->at->nodes; i++) {
         const sppo__node *node = &c->at->node[i];

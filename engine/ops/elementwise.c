@@ -1,6 +1,8 @@
 /* elementwise.c - value by value: what these ops accept and how they differentiate. The arithmetic
  * is in cpu/elementwise.c. */
 
+#include <math.h>
+
 #include "ops/op.h"
 
 /* Gradient of input i += scale * gradient of the output. */
@@ -42,9 +44,14 @@ static sppo_status swiglu_backward(const sppo__call *fwd) {
     return binary_backward(fwd, SPPO_OP_SWIGLU_BACKWARD);
 }
 
+static sppo_status geglu_backward(const sppo__call *fwd) {
+    return binary_backward(fwd, SPPO_OP_GEGLU_BACKWARD);
+}
+
 /* A backward kernel that reads the gradient of the output and one tensor more. */
 static sppo_status unary_backward(const sppo__call *fwd, sppo__op op, sppo_tensor *saved) {
-    sppo__call c = {.op = op, .in = {sppo__dout(fwd, 0), saved}, .n_in = 2, .n_out = 1};
+    sppo__call c = {
+        .op = op, .in = {sppo__dout(fwd, 0), saved}, .n_in = 2, .n_out = 1, .f = {fwd->f[0]}};
     sppo_status st = sppo__din(fwd, 0, &c.out[0]);
     return st || !c.out[0] ? st : sppo__run(&c);
 }
@@ -63,6 +70,10 @@ static sppo_status relu_backward(const sppo__call *fwd) {
 
 static sppo_status log_sigmoid_backward(const sppo__call *fwd) {
     return unary_backward(fwd, SPPO_OP_LOG_SIGMOID_BACKWARD, fwd->in[0]);
+}
+
+static sppo_status softcap_backward(const sppo__call *fwd) {
+    return unary_backward(fwd, SPPO_OP_SOFTCAP_BACKWARD, fwd->out[0]);
 }
 
 static sppo_status binary(sppo__call *c, const char *first, const char *second,
@@ -100,6 +111,11 @@ sppo_status sppo_swiglu(sppo_tensor **out, sppo_tensor *gate, sppo_tensor *up) {
     return binary(&c, "gate", "up", swiglu_backward, out);
 }
 
+sppo_status sppo_geglu(sppo_tensor **out, sppo_tensor *gate, sppo_tensor *up) {
+    sppo__call c = {.op = SPPO_OP_GEGLU, .in = {gate, up}, .n_in = 2, .save_in = 3};
+    return binary(&c, "gate", "up", geglu_backward, out);
+}
+
 static sppo_status unary(sppo__call *c, sppo__backward backward, sppo_tensor **out) {
     sppo_status st = sppo__begin(c);
     if (!st) st = sppo__want(c, 0, "x", SPPO_DTYPE_F32, SPPO_LAYOUT_ROWS);
@@ -132,6 +148,13 @@ sppo_status sppo_log_sigmoid(sppo_tensor **out, sppo_tensor *x) {
     return unary(&c, log_sigmoid_backward, out);
 }
 
+sppo_status sppo_softcap(sppo_tensor **out, sppo_tensor *x, float cap) {
+    sppo__call c = {.op = SPPO_OP_SOFTCAP, .in = {x}, .n_in = 1, .f = {cap}, .save_out = 1};
+    if (!(cap > 0) || !isfinite(cap))
+        return sppo__fail(SPPO_ERR_ARGUMENT, TEXT_POSITIVE, "softcap", "cap", (double)cap);
+    return unary(&c, softcap_backward, out);
+}
+
 /* Operations a value; an exponential counts as ten. */
 #define META(name, flops) \
     sppo_status sppo_meta_##name(sppo__call *c) { \
@@ -153,4 +176,8 @@ META(log_sigmoid, 20)
 META(log_sigmoid_backward, 13)
 META(swiglu, 13)
 META(swiglu_backward, 21)
+META(geglu, 18)
+META(geglu_backward, 33)
+META(softcap, 30)
+META(softcap_backward, 4)
 META(accumulate, 2)

@@ -1,5 +1,7 @@
 /* loss.c - log-probs of given tokens: what `token_logprob` accepts, returns, and how it
- * differentiates. */
+ * differentiates. A call has f[0] = softcap, 0 for none. */
+
+#include <math.h>
 
 #include "ops/op.h"
 
@@ -8,7 +10,8 @@ static sppo_status token_logprob_backward(const sppo__call *fwd) {
     sppo__call c = {.op = SPPO_OP_TOKEN_LOGPROB_BACKWARD,
                     .n_in = 5,
                     .n_out = 2,
-                    .in = {fwd->in[0], fwd->in[1], fwd->in[2], fwd->out[1], sppo__dout(fwd, 0)}};
+                    .in = {fwd->in[0], fwd->in[1], fwd->in[2], fwd->out[1], sppo__dout(fwd, 0)},
+                    .f = {fwd->f[0]}};
     if (!c.in[4]) return SPPO_OK;
     sppo_status st = sppo__din(fwd, 0, &c.out[0]);
     if (!st) st = sppo__din(fwd, 1, &c.out[1]);
@@ -32,6 +35,9 @@ static sppo_status check(const sppo__call *c) {
     if (target->ndim != 1 || target->shape[0] != hidden->shape[0])
         return sppo__fail(SPPO_ERR_SHAPE, TEXT_SHAPES, "token_logprob", "hidden",
                           sppo__shape_text(hidden), "target", sppo__shape_text(target));
+    if (c->f[0] != 0 && (!(c->f[0] > 0) || !isfinite(c->f[0])))
+        return sppo__fail(SPPO_ERR_ARGUMENT, TEXT_POSITIVE, "token_logprob", "softcap",
+                          (double)c->f[0]);
     if (target->device == SPPO_DEVICE_META) return SPPO_OK;
     const int32_t *id = sppo__i32(target);
     for (int64_t i = 0; i < target->shape[0]; i++)
@@ -42,10 +48,11 @@ static sppo_status check(const sppo__call *c) {
 }
 
 sppo_status sppo_token_logprob(sppo_tensor **out, sppo_tensor *hidden, sppo_tensor *weight,
-                               sppo_tensor *target) {
+                               sppo_tensor *target, float softcap) {
     sppo__call c = {.op = SPPO_OP_TOKEN_LOGPROB,
                     .in = {hidden, weight, target},
                     .n_in = 3,
+                    .f = {softcap},
                     .save_in = 7,
                     .save_out = 2};
     sppo_status st = sppo__begin(&c);

@@ -49,6 +49,37 @@ sppo_status sppo_linear(sppo_tensor **out, sppo_tensor *x, sppo_tensor *const *w
     return sppo__finish(&c, st, linear_backward, out, count);
 }
 
+static sppo_status add_bias_backward(const sppo__call *fwd) {
+    sppo__call pass = {
+        .op = SPPO_OP_ACCUMULATE, .in = {sppo__dout(fwd, 0)}, .n_in = 1, .n_out = 1, .f = {1}};
+    sppo__call sum = {
+        .op = SPPO_OP_ADD_BIAS_BACKWARD, .in = {sppo__dout(fwd, 0)}, .n_in = 1, .n_out = 1};
+    sppo_status st = sppo__din(fwd, 0, &pass.out[0]);
+    if (!st && pass.out[0]) st = sppo__run(&pass);
+    if (!st) st = sppo__din(fwd, 1, &sum.out[0]);
+    return st || !sum.out[0] ? st : sppo__run(&sum);
+}
+
+sppo_status sppo_add_bias(sppo_tensor **out, sppo_tensor *x, sppo_tensor *bias) {
+    sppo__call c = {.op = SPPO_OP_ADD_BIAS, .in = {x, bias}, .n_in = 2};
+    sppo_status st = sppo__begin(&c);
+    if (!st) st = sppo__want(&c, 0, "x", SPPO_DTYPE_F32, SPPO_LAYOUT_ROWS);
+    if (!st) st = sppo__want(&c, 1, "bias", SPPO_DTYPE_F32, SPPO_LAYOUT_ROWS);
+    if (!st && (bias->ndim != 1 || bias->shape[0] != sppo__columns(x)))
+        st = sppo__fail(SPPO_ERR_SHAPE, TEXT_LAST_SIZE, "add_bias", "bias", sppo__shape_text(bias),
+                        (long long)sppo__columns(x));
+    if (!st) st = sppo__out_like(&c, 0, c.in[0]);
+    return sppo__finish(&c, st, add_bias_backward, out, 1);
+}
+
+sppo_status sppo_meta_add_bias(sppo__call *c) {
+    return sppo__cost(c, (double)sppo_tensor_count(c->in[0]));
+}
+
+sppo_status sppo_meta_add_bias_backward(sppo__call *c) {
+    return sppo__cost(c, (double)sppo_tensor_count(c->in[0]));
+}
+
 sppo_status sppo_meta_linear(sppo__call *c) {
     double flops = 0, rows = (double)sppo__rows(c->in[0]);
     for (int i = 1; i < c->n_in; i++) flops += 2 * rows * (double)sppo_tensor_count(c->in[i]);

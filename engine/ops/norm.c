@@ -1,6 +1,8 @@
 /* norm.c - row normalisations: what they accept, what they return, how they differentiate. The
  * arithmetic is in cpu/norm.c. */
 
+#include <math.h>
+
 #include "ops/op.h"
 
 /* The forward pass kept each row's 1 / rms in out[1]: backward needs no second reduction over x. */
@@ -8,7 +10,8 @@ static sppo_status rms_norm_backward(const sppo__call *fwd) {
     sppo__call c = {.op = SPPO_OP_RMS_NORM_BACKWARD,
                     .n_in = 4,
                     .n_out = 2,
-                    .in = {sppo__dout(fwd, 0), fwd->in[0], fwd->in[1], fwd->out[1]}};
+                    .in = {sppo__dout(fwd, 0), fwd->in[0], fwd->in[1], fwd->out[1]},
+                    .f = {fwd->f[0], fwd->f[1]}};
     sppo_status st = sppo__din(fwd, 0, &c.out[0]);
     if (!st) st = sppo__din(fwd, 1, &c.out[1]);
     return st ? st : sppo__run(&c);
@@ -24,14 +27,17 @@ static sppo_status check(const sppo__call *c) {
                           sppo__shape_text(weight), (long long)sppo__columns(x));
     if (!(c->f[0] > 0))
         return sppo__fail(SPPO_ERR_ARGUMENT, TEXT_POSITIVE, "rms_norm", "eps", (double)c->f[0]);
+    if (!isfinite(c->f[1]))
+        return sppo__fail(SPPO_ERR_ARGUMENT, TEXT_FINITE, "rms_norm", "offset", (double)c->f[1]);
     return SPPO_OK;
 }
 
-sppo_status sppo_rms_norm(sppo_tensor **out, sppo_tensor *x, sppo_tensor *weight, float eps) {
+sppo_status sppo_rms_norm(sppo_tensor **out, sppo_tensor *x, sppo_tensor *weight, float eps,
+                          float offset) {
     sppo__call c = {.op = SPPO_OP_RMS_NORM,
                     .in = {x, weight},
                     .n_in = 2,
-                    .f = {eps},
+                    .f = {eps, offset},
                     .save_in = 3,
                     .save_out = 2};
     sppo_status st = sppo__begin(&c);

@@ -84,8 +84,10 @@ function M.sha256_file(path)
 end
 
 --- A JSON file's value; nil, err with path, line and column.
-function M.json(path)
-  local text, err = M.read(path)
+---@param path string
+---@param limit? integer  bytes, 1 GiB
+function M.json(path, limit)
+  local text, err = M.read(path, limit)
   if not text then return nil, err end
   local value
   value, err = json.decode(text)
@@ -220,6 +222,26 @@ end
 --- Whether there is a tensor of that name.
 function Gguf:has(name) return C.sppo_gguf_tensor_find(self.h, name) >= 0 end
 
+--- Names of its tensors.
+function Gguf:names()
+  local names = {}
+  for i = 0, tonumber(C.sppo_gguf_tensor_count(self.h)) - 1 do
+    names[#names + 1] = ffi.string(C.sppo_gguf_tensor_name(self.h, i))
+  end
+  return names
+end
+
+--- Shape of a tensor, nil if there is none of that name.
+function Gguf:shape(name)
+  local i = C.sppo_gguf_tensor_find(self.h, name)
+  if i < 0 then return end
+  local shape = {}
+  for axis = 1, C.sppo_gguf_tensor_ndim(self.h, i) do
+    shape[axis] = tonumber(C.sppo_gguf_tensor_size(self.h, i, axis - 1))
+  end
+  return shape
+end
+
 --- A tensor, dequantised to f32; nil if there is none of that name; raises if it can't be read.
 function Gguf:tensor(name)
   if not self:has(name) then return end
@@ -257,6 +279,17 @@ end
 function Safetensors:metadata(key)
   local value = C.sppo_safetensors_metadata(self.h, key)
   if value ~= nil then return ffi.string(value) end
+end
+
+--- Shape of a tensor, nil if there is none of that name.
+function Safetensors:shape(name)
+  local i = C.sppo_safetensors_find(self.h, name)
+  if i < 0 then return end
+  local shape = {}
+  for axis = 1, C.sppo_safetensors_ndim(self.h, i) do
+    shape[axis] = tonumber(C.sppo_safetensors_size(self.h, i, axis - 1))
+  end
+  return shape
 end
 
 --- A tensor in its own dtype; raises if it can't be read.

@@ -28,6 +28,7 @@ local known = { 'k', 'temperature', 'top_p', 'top_k', 'min_p', 'max_new_tokens',
 function M.stream(model, messages, options)
   options = check.options('generate', options, known)
   local t = model.tokenizer
+  if not t then engine.raise('argument', model.path .. ': has no tokenizer', 2) end
   local tokens = options.raw and t:encode(messages) or M.prompt_tokens(model, messages)
   local streams, stops = {}, {}
   for _, id in ipairs(t.eos_ids) do stops[id] = true end

@@ -27,7 +27,8 @@ local function binary(name, first, second)
 end
 
 M.add, M.sub, M.mul = binary('add', 'a', 'b'), binary('sub', 'a', 'b'), binary('mul', 'a', 'b')
-M.swiglu = binary('swiglu', 'gate', 'up')
+M.swiglu, M.geglu = binary('swiglu', 'gate', 'up'), binary('geglu', 'gate', 'up')
+M.add_bias = binary('add_bias', 'x', 'bias')
 M.embed = binary('embed', 'weight', 'tokens')
 M.take_rows = binary('take_rows', 'x', 'index')
 M.square, M.exp, M.relu = unary('square'), unary('exp'), unary('relu')
@@ -40,6 +41,14 @@ M.softmax, M.log_softmax, M.unpack = unary('softmax'), unary('log_softmax'), una
 ---@param b? number  0
 function M.affine(x, a, b)
   try(C.sppo_affine(box, handle(x, 'affine', 'x'), a, b or 0))
+  return wrap(box[0])
+end
+
+--- cap * tanh(x / cap)
+---@param x sppo.Tensor
+---@param cap number  positive
+function M.softcap(x, cap)
+  try(C.sppo_softcap(box, handle(x, 'softcap', 'x'), cap))
   return wrap(box[0])
 end
 
@@ -65,32 +74,62 @@ function M.linear(x, weights)
   return wrap(box[0]), wrap(box[1]), wrap(box[2]), wrap(box[3])
 end
 
-function M.rms_norm(x, weight, eps)
-  try(C.sppo_rms_norm(box, handle(x, 'rms_norm', 'x'), handle(weight, 'rms_norm', 'weight'), eps))
+---@param x sppo.Tensor           [.., d]
+---@param weight sppo.Tensor      [d]
+---@param eps number
+---@param options? { offset?: number }  added to the weight: 1 for Gemma's, 0 if absent
+function M.rms_norm(x, weight, eps, options)
+  try(C.sppo_rms_norm(box, handle(x, 'rms_norm', 'x'), handle(weight, 'rms_norm', 'weight'), eps,
+    options and options.offset or 0))
   return wrap(box[0])
 end
 
+local rope_scaling = ffi.new('sppo_rope_scaling')
+
+---@class sppo.ops.RopeScaling    frequencies for longer texts, named as config.json names them
+---@field factor number
+---@field low_freq_factor? number    with the next two: rope_type "llama3", without: "linear"
+---@field high_freq_factor? number
+---@field original_max_position_embeddings? integer
+
 ---@param x sppo.Tensor                [n, heads, head_dim]
 ---@param at sppo.Segments
----@param options { theta: number }
+---@param options { theta: number, scaling?: sppo.ops.RopeScaling }
 function M.rope(x, at, options)
-  try(C.sppo_rope(box, handle(x, 'rope', 'x'), at.h, options.theta))
+  local given, scaling = options.scaling, nil
+  if given then
+    scaling = rope_scaling
+    scaling.factor = given.factor
+    scaling.low_freq_factor = given.low_freq_factor or 0
+    scaling.high_freq_factor = given.high_freq_factor or 0
+    scaling.original_positions = given.original_max_position_embeddings or 0
+  end
+  try(C.sppo_rope(box, handle(x, 'rope', 'x'), at.h, options.theta, scaling))
   return wrap(box[0])
 end
 
 local attention_options = ffi.new('sppo_attention_options')
 
+---@class sppo.ops.AttentionOptions
+---@field layer? integer      counts from 0
+---@field causal? boolean     true
+---@field scale? number       1 / sqrt(head_dim)
+---@field softcap? number     scores s become softcap * tanh(s / softcap); 0: off
+---@field window? integer     a token sees itself and the window - 1 tokens before it; 0: all
+
 ---@param q sppo.Tensor       [n, heads, head_dim]
 ---@param k sppo.Tensor       [n, kv_heads, head_dim]
 ---@param v sppo.Tensor       [n, kv_heads, head_dim]
 ---@param at sppo.Segments
----@param options? { layer?: integer, causal?: boolean, scale?: number }  layer counts from 0
+---@param options? sppo.ops.AttentionOptions
 ---@return sppo.Tensor        [n, heads, head_dim]
 function M.attention(q, k, v, at, options)
   options = options or {}
   attention_options.layer = options.layer or 0
   attention_options.causal = options.causal == false and 0 or 1
   attention_options.scale = options.scale or 0
+  attention_options.softcap = options.softcap or 0
+  attention_options.window = options.window or 0
   try(C.sppo_attention(box, handle(q, 'attention', 'q'), handle(k, 'attention', 'k'),
     handle(v, 'attention', 'v'), at.h, attention_options))
   return wrap(box[0])
@@ -104,9 +143,15 @@ function M.segment_sum(x, group, groups)
 end
 
 --- log softmax(hidden @ weight^T)[i, target[i]], without the [n, V] in between.
-function M.token_logprob(hidden, weight, target)
+---@param hidden sppo.Tensor     [n, d]
+---@param weight sppo.Tensor     [V, d] in panels
+---@param target sppo.Tensor     [n] i32
+---@param options? { softcap?: number }  of softcap * tanh(logits / softcap); 0: off
+---@return sppo.Tensor           [n]
+function M.token_logprob(hidden, weight, target, options)
   try(C.sppo_token_logprob(box, handle(hidden, 'token_logprob', 'hidden'),
-    handle(weight, 'token_logprob', 'weight'), handle(target, 'token_logprob', 'target')))
+    handle(weight, 'token_logprob', 'weight'), handle(target, 'token_logprob', 'target'),
+    options and options.softcap or 0))
   return wrap(box[0])
 end
 

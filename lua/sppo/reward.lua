@@ -6,7 +6,7 @@
 
 local engine = require 'sppo.ffi'
 local generate = require 'sppo.generate'
-local model_of = require 'sppo.model'
+local model_config = require 'sppo.model_config'
 local ops = require 'sppo.ops'
 local score = require 'sppo.score'
 local segments = require 'sppo.segments'
@@ -118,7 +118,7 @@ function M.from(model)
   for key, value in pairs(model.config) do config[key] = value end
   local name = config.architectures and config.architectures[1] or 'LlamaForCausalLM'
   config.architectures = { (name:gsub('ForCausalLM$', 'ForSequenceClassification')) }
-  local net = model_of.network(config)
+  local net = model_config.net(config)
   net.model = model.net.model
   local zeros = tensor.zeros { 1, config.hidden_size }
   net.score.weight = scope.keep(zeros:pack(model.dtype))

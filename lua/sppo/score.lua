@@ -79,7 +79,7 @@ function M.token_logprobs(net, groups, options)
   end
   local hidden = net(tensor.ints(ids), segments.new(list), options)
   local used = ops.take_rows(hidden, tensor.ints(rows))
-  local logprobs = ops.token_logprob(used, net.lm_head.weight, tensor.ints(targets))
+  local logprobs = net.lm_head:logprob(used, tensor.ints(targets))
   return logprobs, tensor.ints(answer), number
 end
 

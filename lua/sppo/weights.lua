@@ -1,7 +1,8 @@
 --- Where a model's weights come from and go to: safetensors (one file or an index) and GGUF.
 ---
---- A source has `config`, `close()` and `get(name)`: an f32 or bf16 tensor in rows, by the Hugging
---- Face name. The GGUF names of the Llama family are mapped here, and nowhere else.
+--- A source has `config` and `config_path` (where it stands), `names()`, `shape(name)` and
+--- `get(name)`: an f32 or bf16 tensor in rows, all by the Hugging Face name, and `close()`. The
+--- GGUF names of the Llama family are mapped here, and nowhere else. Pickles are not read.
 
 local engine = require 'sppo.ffi'
 local ops = require 'sppo.ops'
@@ -40,6 +41,19 @@ local function gguf_name(name)
   local layer, rest = name:match('^model%.layers%.(%d+)%.(.+)$')
   if layer and gguf_layer[rest] then return ('blk.%s.%s'):format(layer, gguf_layer[rest]), rest end
   return gguf_top[name], name
+end
+
+local hugging_face_top, hugging_face_layer = {}, {}
+for own, name in pairs(gguf_top) do hugging_face_top[name] = own end
+for own, name in pairs(gguf_layer) do hugging_face_layer[name] = own end
+
+--- The other way; a name that is none of the family's stays as it is.
+local function hugging_face_name(name)
+  local layer, rest = name:match('^blk%.(%d+)%.(.+)$')
+  if layer and hugging_face_layer[rest] then
+    return ('model.layers.%s.%s'):format(layer, hugging_face_layer[rest])
+  end
+  return hugging_face_top[name] or name
 end
 
 --- llama.cpp stores the rows of q and k so that rope turns neighbours; ours turns halves.
@@ -89,7 +103,17 @@ function M.gguf(path)
   local config
   config, err = gguf_config(g, path)
   if not config then return nil, err end
-  local source = { config = config, gguf = g, path = path, close = function() g:close() end }
+  local source = { config = config, config_path = path, gguf = g, path = path,
+    close = function() g:close() end }
+  function source.names()
+    local list = {}
+    for i, name in ipairs(g:names()) do list[i] = hugging_face_name(name) end
+    return list
+  end
+  function source.shape(name)
+    local own = gguf_name(name)
+    return own and g:shape(own)
+  end
   function source.get(name)
     local own, rest = gguf_name(name)
     local t = own and g:tensor(own)
@@ -103,18 +127,56 @@ end
 
 -- ---- safetensors ----
 
+-- torch.load runs what is in a pickle; weights_only does not, and it is done elsewhere.
+local CONVERT = 'python3 -c "import glob, torch, safetensors.torch as s; s.save_file({k: ' ..
+  'v.clone() for f in glob.glob(\'%s\') for k, v in torch.load(f, weights_only=True).items()}, ' ..
+  '\'model.safetensors\', {\'format\': \'pt\'})"'
+
+local pickles = { bin = true, pt = true, pth = true, pkl = true, pickle = true, ckpt = true }
+
+--- The text for a file of weights that is not read (.bin, .pt and other pickles); nil for others.
+---@param path string
+---@return string?
+function M.refusal(path)
+  local extension = path:match('%.(%w+)$')
+  local text
+  if pickles[extension] then
+    text = ('%s: pickles can run programs and are not read; convert it, in its folder: %s'):format(
+      path, CONVERT:format('*.' .. extension))
+  elseif extension == 'safetensors' then
+    text = path .. ': name the folder that it is in, config.json beside it is needed'
+  end
+  if text then engine.kind('format', text) end
+  return text
+end
+
+--- nil, err for a folder without safetensors.
+local function no_safetensors(path)
+  for _, name in ipairs(io_files.list(path) or {}) do
+    if name ~= 'training_args.bin' and pickles[name:match('%.(%w+)$')] then
+      return nil, M.refusal(path .. '/' .. name)
+    end
+  end
+  return bad('%s: neither model.safetensors nor model.safetensors.index.json', path)
+end
+
 --- A folder's safetensors, single or indexed, as a source; `config` is its config.json.
 function M.folder(path, config)
   local files = {} -- tensor name -> open file
   local function add(name)
     local f, err = io_files.safetensors(path .. '/' .. name)
     if not f then return nil, err end
-    for _, tensor_name in ipairs(f:names()) do files[tensor_name] = f end
+    for _, tensor_name in ipairs(f:names()) do
+      if files[tensor_name] then
+        return bad('%s: tensor %s is in %s too', f.path, tensor_name, files[tensor_name].path)
+      end
+      files[tensor_name] = f
+    end
     return true
   end
   local index = path .. '/model.safetensors.index.json'
   if io_files.exists(index) then
-    local map, err = io_files.json(index)
+    local map, err = io_files.json(index, 2^26)
     if err then return nil, err end
     local seen = {}
     if type(map) ~= 'table' or type(map.weight_map) ~= 'table' then
@@ -132,11 +194,20 @@ function M.folder(path, config)
         if not ok then return nil, err end
       end
     end
+  elseif not io_files.exists(path .. '/model.safetensors') then
+    return no_safetensors(path)
   else
     local ok, err = add('model.safetensors')
     if not ok then return nil, err end
   end
-  local source = { config = config, path = path }
+  local source = { config = config, config_path = path .. '/config.json', path = path }
+  function source.names()
+    local list = {}
+    for name in pairs(files) do list[#list + 1] = name end
+    table.sort(list)
+    return list
+  end
+  function source.shape(name) return files[name] and files[name]:shape(name) end
   function source.close()
     local closed = {}
     for _, f in pairs(files) do
@@ -152,20 +223,79 @@ function M.folder(path, config)
   return source
 end
 
---- Fills a model from a source; raises if a tensor is missing or has another shape.
+--- Keys of config.json that a tensor's shape follows from.
+local shaped_by = {
+  { 'embed_tokens', 'vocab_size', 'hidden_size' }, { 'lm_head', 'vocab_size', 'hidden_size' },
+  { 'norm', 'hidden_size' }, { '[qo]_proj', 'num_attention_heads', 'head_dim', 'hidden_size' },
+  { '[kv]_proj', 'num_key_value_heads', 'head_dim', 'hidden_size' },
+  { 'mlp', 'intermediate_size', 'hidden_size' },
+}
+
+--- "config.json: vocab_size = 71, hidden_size = 32"
+local function config_says(source, config, ...)
+  local parts = {}
+  for i = 1, select('#', ...) do
+    local key = select(i, ...)
+    parts[i] = ('%s = %s'):format(key, tostring(config[key]))
+  end
+  return ('%s: %s'):format(source.config_path, table.concat(parts, ', '))
+end
+
+local function some(names)
+  local text = table.concat(names, ', ', 1, math.min(3, #names))
+  return #names > 3 and ('%s and %d more'):format(text, #names - 3) or text
+end
+
+--- What older checkpoints store beside the parameters.
+local function harmless(name, config)
+  return name:find('%.rotary_emb%.inv_freq$') ~= nil
+    or (config.tie_word_embeddings and name == 'lm_head.weight')
+end
+
+--- Raises unless the source has the model's parameters, in their shapes, and nothing else: before
+--- any of them is read.
+local function check_names(model, source)
+  local config, known, missing, extra = model.config, {}, {}, {}
+  for _, p in ipairs(require('sppo.nn').parameters(model)) do
+    local wanted, got = p.owner[p.key].shape, source.shape(p.name)
+    known[p.name] = true
+    if not got then
+      missing[#missing + 1] = p.name
+    elseif table.concat(got, ',') ~= table.concat(wanted, ',') then
+      local says = ''
+      for _, row in ipairs(shaped_by) do
+        if says == '' and p.name:find(row[1]) then
+          says = (' (%s)'):format(config_says(source, config, unpack(row, 2)))
+        end
+      end
+      engine.raise('format', ('%s: %s is [%s], the model wants [%s]%s'):format(source.path, p.name,
+        table.concat(got, ', '), table.concat(wanted, ', '), says))
+    end
+  end
+  local says = config_says(source, config, 'model_type', 'num_hidden_layers', 'tie_word_embeddings')
+  if #missing > 0 then
+    engine.raise('format', ('%s: no tensor %s (%s)'):format(source.path, some(missing), says))
+  end
+  for _, name in ipairs(source.names()) do
+    if not known[name] and not harmless(name, config) then extra[#extra + 1] = name end
+  end
+  if #extra > 0 then
+    engine.raise('format', ('%s: the model has no parameter for tensor %s (%s)'):format(source.path,
+      some(extra), says))
+  end
+end
+
+--- Fills a model from a source; raises if a tensor is missing, has another shape, or is one that
+--- the model does not have.
 ---@param model table
 ---@param source table
 ---@param dtype 'f32'|'bf16'|'q8_0'
 ---@param values? 'f32'|'bf16'  as nn.fill has it
 function M.load(model, source, dtype, values)
-  require('sppo.nn').fill(model, function(name, shape)
+  check_names(model, source)
+  require('sppo.nn').fill(model, function(name)
     local t, err = source.get(name)
     if not t then engine.raise('format', err) end
-    local got = t.shape
-    if table.concat(got, ',') ~= table.concat(shape, ',') then
-      engine.raise('format', ('%s: %s is [%s], the model wants [%s]'):format(source.path, name,
-        table.concat(got, ', '), table.concat(shape, ', ')))
-    end
     return t.dtype == 'f32' and t or ops.cast(t, 'f32')
   end, dtype, values)
 end

@@ -271,9 +271,17 @@ static void test_finite_differences(void **unused) {
 
 // ---- the same bits
 
+// Plain attention, and what Gemma-2 adds: windows within a page, over pages and over segments.
+static const sppo_attention_options kinds[] = {
+    {0}, {.softcap = 5, .window = 7}, {.window = 70}, {.softcap = 2, .window = 130}};
+enum { KINDS = sizeof kinds / sizeof kinds[0] };
+static int kind;  // of `attend`
+
 static sppo_tensor *attend(sppo_tensor *q, sppo_tensor *k, sppo_tensor *v, sppo_segments *at,
                            int layer, bool causal) {
-    sppo_attention_options options = {.layer = layer, .causal = causal};
+    sppo_attention_options options = kinds[kind];
+    options.layer = layer;
+    options.causal = causal;
     sppo_tensor *out;
     OK(sppo_attention(&out, q, k, v, at, &options));
     return out;
@@ -378,12 +386,17 @@ static void test_store_equals_batch(void **unused) {
     (void)unused;
     for (int isa = 0; isa < 3; isa++) {
         if (sppo_cpu_use(isas[isa])) continue;
-        for (int t = 0; t < TREES; t++)
-            for (int threads = 1; threads <= 3; threads++) {
-                store_equals_batch(&trees[t], 3, 1, 64, 300, threads);
-                store_equals_batch(&trees[t], 2, 2, 24, 50, threads);
-            }
-        store_equals_batch(&trees[5], 4, 2, 80, 64, 2);
+        for (kind = 0; kind < KINDS; kind++) {
+            for (int t = 0; t < TREES; t++)
+                for (int threads = 1; threads <= 3; threads++) {
+                    store_equals_batch(&trees[t], 3, 1, 64, 300, threads);
+                    store_equals_batch(&trees[t], 2, 2, 24, 50, threads);
+                }
+            store_equals_batch(&trees[5], 4, 2, 80, 64, 2);
+        }
+        kind = 1;
+        store_equals_batch(&trees[3], 4, 2, 256, 64, 2);
+        kind = 0;
     }
     OK(sppo_threads_set(1));
 }
@@ -399,12 +412,13 @@ static void test_batch_does_not_matter(void **unused) {
     for (int i = 0; i < beside.count; n += beside.length[i++]) start[i] = n;
     for (int i = 0; i < 3; i++)
         for (int j = 0; j < alone.length[i]; j++) rows[m++] = start[same[i]] + j;
-    for (int isa = 0; isa < 3; isa++) {
-        if (sppo_cpu_use(isas[isa])) continue;
+    for (int i = 0; i < 4 * KINDS; i++) {
+        if (sppo_cpu_use(isas[i % 4])) continue;
+        kind = i / 4;
         sppo_tensor *all[] = {random_tensor(n, heads, D, 3), random_tensor(n, 2, D, 3),
                               random_tensor(n, 2, D, 3)};
         sppo_tensor *part[3];
-        for (int i = 0; i < 3; i++) part[i] = gather(all[i], rows, m);
+        for (int j = 0; j < 3; j++) part[j] = gather(all[j], rows, m);
         sppo_segments *a = segments_of(&alone), *b = segments_of(&beside);
         sppo_tensor *x = attend(part[0], part[1], part[2], a, 0, true);
         sppo_tensor *y = attend(all[0], all[1], all[2], b, 0, true);
@@ -416,6 +430,7 @@ static void test_batch_does_not_matter(void **unused) {
         sppo_segments_release(a);
         sppo_segments_release(b);
     }
+    kind = 0;
 }
 
 static void test_backward_same_for_any_threads(void **unused) {
@@ -501,7 +516,7 @@ static void test_rope(void **unused) {
                 sppo_tensor *dx = random_tensor(n, heads, D, 1);
                 double *want = doubles(x), *dwant = doubles(dx);
                 sppo_segments *at = segments_of(&far[f]);
-                OK(sppo_rope(&y, x, at, theta));
+                OK(sppo_rope(&y, x, at, theta, NULL));
                 sppo__call b = {.op = SPPO_OP_ROPE_BACKWARD,
                                 .in = {y},
                                 .n_in = 1,
@@ -571,6 +586,8 @@ static void test_op_refusals(void **unused) {
             SPPO_ERR_ARGUMENT, "attention: scale must be positive, got -1");
     REFUSES(try_attention(4, 2, 2, 8, 8, stored, none), SPPO_ERR_SHAPE,
             "attention: k is [4, 2, 8], the store has 1 heads of 8");
+    REFUSES(try_attention(4, 1, 1, 8, 8, at, (sppo_attention_options){.window = 3}),
+            SPPO_ERR_ARGUMENT, "attention: a window of 3 needs causal attention");
     REFUSES(try_attention(4, 2, 1, 8, 8, stored, (sppo_attention_options){.layer = 2}),
             SPPO_ERR_ARGUMENT, "attention: layer must be in 0..1, got 2");
     OK(sppo_tensor_set_needs_grad(x, 1));
@@ -579,9 +596,10 @@ static void test_op_refusals(void **unused) {
     OK(sppo_segments_commit(stored));
     REFUSES(try_attention(4, 2, 1, 8, 8, stored, none), SPPO_ERR_STATE,
             "attention: these segments are committed; reset them first");
-    REFUSES(sppo_rope(&y, x, at, 0), SPPO_ERR_ARGUMENT, "rope: theta must be positive, got 0");
+    REFUSES(sppo_rope(&y, x, at, 0, NULL), SPPO_ERR_ARGUMENT,
+            "rope: theta must be positive, got 0");
     sppo_tensor *odd = random_tensor(4, 1, 7, 1);
-    REFUSES(sppo_rope(&y, odd, at, 10000), SPPO_ERR_SHAPE,
+    REFUSES(sppo_rope(&y, odd, at, 10000, NULL), SPPO_ERR_SHAPE,
             "rope: x has last size 7, it must be even and in 2..256");
     release((sppo_tensor *[]){x, odd}, 2);
     sppo_segments_release(at);
@@ -602,6 +620,11 @@ static void test_cost(void **unused) {
     OK(sppo_attention(&out, q, k, k, at, &options));
     assert_true(sppo_cost_flops() == (1 + 2 + 3 + 4 + 5) * 4.0 * 4 * 8);
     assert_true(sppo_cost_bytes() == 4.0 * (2 * 5 * 4 * 8 + 2 * 5 * 2 * 8 + 5 * 4));
+    sppo_tensor_release(out);
+    options.window = 3;
+    sppo_cost_reset();
+    OK(sppo_attention(&out, q, k, k, at, &options));
+    assert_true(sppo_cost_flops() == (1 + 2 + 3 + 3 + 3) * 4.0 * 4 * 8);
     release((sppo_tensor *[]){q, k, out}, 3);
     sppo_segments_release(at);
 }

@@ -268,7 +268,7 @@ static double *doubles(sppo_tensor *t) {
 static void compare_logprob(int64_t n, int64_t D, int64_t V, sppo_dtype dtype) {
     sppo_tensor *hidden = matrix(n, D, 31), *held, *w = weight(V, D, dtype, 32, &held);
     sppo_tensor *target = targets(n, V), *out;
-    OK(sppo_token_logprob(&out, hidden, w, target));
+    OK(sppo_token_logprob(&out, hidden, w, target, 0));
     sppo_tensor *rows = seen(hidden, n, D, dtype);
     double *h = doubles(rows), *wd = doubles(held);
     const int32_t *id = sppo_tensor_data(target);
@@ -303,10 +303,10 @@ static void logprob_bits_body(void) {
     sppo_tensor *hidden = matrix(n, D, 33), *held, *w = weight(V, D, SPPO_DTYPE_BF16, 34, &held);
     sppo_tensor *target = targets(n, V), *out, *again;
     OK(sppo_threads_set(1));
-    OK(sppo_token_logprob(&out, hidden, w, target));
+    OK(sppo_token_logprob(&out, hidden, w, target, 0));
     for (int threads = 2; threads <= 3; threads++) {
         OK(sppo_threads_set(threads));
-        OK(sppo_token_logprob(&again, hidden, w, target));
+        OK(sppo_token_logprob(&again, hidden, w, target, 0));
         same_bytes(out, again);
         sppo_tensor_release(again);
     }
@@ -314,7 +314,7 @@ static void logprob_bits_body(void) {
         sppo_tensor *row, *id;
         OK(sppo_narrow(&row, hidden, 0, i, 1));
         OK(sppo_narrow(&id, target, 0, i, 1));
-        OK(sppo_token_logprob(&again, row, w, id));
+        OK(sppo_token_logprob(&again, row, w, id, 0));
         assert_memory_equal(values(again), values(out) + i, 4);
         sppo_tensor_release(again);
         sppo_tensor_release(row);
@@ -601,9 +601,9 @@ static void refused(void **state) {
     OK(sppo_pack(&w, rows, SPPO_DTYPE_F32));
     int32_t *id = sppo_tensor_data(ids);
     id[2] = 9;
-    fails(sppo_token_logprob(&out, x, w, ids), SPPO_ERR_ARGUMENT,
+    fails(sppo_token_logprob(&out, x, w, ids, 0), SPPO_ERR_ARGUMENT,
           "token_logprob: target[2] is 9, it must be in 0..8");
-    fails(sppo_token_logprob(&out, cube, w, ids), SPPO_ERR_SHAPE,
+    fails(sppo_token_logprob(&out, cube, w, ids, 0), SPPO_ERR_SHAPE,
           "token_logprob: hidden is [2, 2, 2], it must have 2 dimensions");
     assert_null(out);
     sppo_tensor_release(w);

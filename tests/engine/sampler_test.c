@@ -245,7 +245,7 @@ static void recorded_is_rescored_body(void) {
         OK(sample(logits, &(sppo_sample_options){0.7f, 0.9f, 0, 0}, 0, &d));
         OK(sppo_tensor_new(&ids, SPPO_DTYPE_I32, SPPO_DEVICE_CPU, 1, &rows));
         OK(sppo_tensor_write(ids, d.id, n * 4));
-        OK(sppo_token_logprob(&out, hidden, w, ids));
+        OK(sppo_token_logprob(&out, hidden, w, ids, 0));
         assert_memory_equal(values(out), d.logprob, n * 4);
         drop(&d);
         sppo_tensor_release(hidden);

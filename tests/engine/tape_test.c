@@ -556,14 +556,14 @@ static sppo_status ids(small *s, sppo_device device, int64_t n, int32_t limit) {
 static sppo_status layer(small *s, sppo_tensor *x, sppo_tensor *norm, sppo_tensor *const *w) {
     sppo_tensor *qkv[3] = {0}, *turned[3] = {0};
     sppo_status st = sppo_recompute_begin();
-    if (!st) st = sppo_rms_norm(place(s), x, norm, 1e-5f);
+    if (!st) st = sppo_rms_norm(place(s), x, norm, 1e-5f, 0);
     if (!st) st = sppo_linear(qkv, top(s), w, 3);
     for (int i = 0; i < 3 && !st; i++) {
         *place(s) = qkv[i];
         st = sppo_view(place(s), qkv[i], 3, (int64_t[]){N, HEADS, D / HEADS});
         if (!st && i < 2) {
             sppo_tensor *split = top(s);
-            st = sppo_rope(place(s), split, s->at, 10000);
+            st = sppo_rope(place(s), split, s->at, 10000, NULL);
         }
         turned[i] = st ? NULL : top(s);
         qkv[i] = NULL;
@@ -612,7 +612,7 @@ static sppo_status small_step(sppo_device device) {
     sppo_tensor *index = top(&s);
     if (!st) st = sppo_take_rows(place(&s), x, index);
     x = top(&s);
-    if (!st) st = sppo_token_logprob(place(&s), x, table, index);
+    if (!st) st = sppo_token_logprob(place(&s), x, table, index, 0);
     x = top(&s);
     if (!st) st = ids(&s, device, 4, 2);
     group = top(&s);

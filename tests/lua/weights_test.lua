@@ -185,8 +185,33 @@ function tests.test_bad_configs()
   fails(with { num_key_value_heads = 'x' },
     'num_key_value_heads must be an integer in 1..4, got \'x\'')
   fails(with { rope_scaling = { type = 'linear' } },
-    'rope_scaling is not supported by this version')
-  fails(with { attention_bias = true }, 'attention_bias is not supported by this version')
+    'config.json: rope_scaling.factor must be a number in 0.001..1000000, got nil')
+  fails(with { rope_scaling = { rope_type = 'yarn', factor = 4 } },
+    'rope_scaling.rope_type is \'yarn\'; this version has \'default\', \'linear\', \'llama3\'')
+  fails(with { rope_scaling = 3 }, 'rope_scaling is 3, not an object')
+  local llama3 = { rope_type = 'llama3', factor = 8, low_freq_factor = 4, high_freq_factor = 1,
+    original_max_position_embeddings = 64 }
+  fails(with { rope_parameters = llama3 },
+    'rope_parameters.high_freq_factor is 1, not more than low_freq_factor, 4')
+  llama3.original_max_position_embeddings = nil
+  fails(with { rope_parameters = llama3 },
+    'rope_parameters.original_max_position_embeddings must be an integer in 1..1073741824, got nil')
+  fails(with { rope_parameters = { full_attention = { rope_theta = 1 } } },
+    'rope_parameters.full_attention is an object: one for each kind of layer is not supported')
+  fails(with { rope_parameters = { rope_theta = 1e4, partial_rotary_factor = 0.5 } },
+    'rope_parameters.partial_rotary_factor is 0.5, this version computes 1')
+  fails(with { attention_bias = 1 }, 'attention_bias must be true or false, got 1')
+  fails(with { hidden_act = 'relu' }, 'hidden_act is \'relu\', this version computes \'silu\'')
+  fails(with { head_dim = 7 }, 'head_dim is 7, rope needs it even')
+  fails(with { eos_token_id = 70 }, 'eos_token_id must be an integer in 0..69, got 70')
+  fails(with { model_type = 'mistral', sliding_window = 0 },
+    'sliding_window must be an integer in 1..2147483647, got 0')
+  fails(with { model_type = 'gemma2', attn_logit_softcapping = -1 },
+    'attn_logit_softcapping must be a number in 0.001..1000000, got -1')
+  fails(with { model_type = 'gemma2', layer_types = { 'full_attention' } },
+    'layer_types has 1 entries, num_hidden_layers is 2')
+  fails(with { model_type = 'gemma2', layer_types = { 'full_attention', 'mamba' } },
+    'layer_types[1] is \'mamba\'')
 end
 
 --- Hugging Face writes null for what is not set.

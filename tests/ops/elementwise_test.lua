@@ -31,6 +31,10 @@ local function formula(op, fn, more)
   }
 end
 
+local function gelu(x)
+  return 0.5 * x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x ^ 3)))
+end
+
 local function sigmoid(x) return 1 / (1 + math.exp(-x)) end
 
 formula('add', function(a, b) return a + b end)
@@ -47,6 +51,14 @@ formula('log_sigmoid', function(x) return math.min(x, 0) - math.log(1 + math.exp
   { low = -200, high = 200 })
 formula('swiglu', function(gate, up) return gate * sigmoid(gate) * up end)
 formula('swiglu', function(gate, up) return gate * sigmoid(gate) * up end, { low = -30, high = 30 })
+formula('geglu', function(gate, up) return gelu(gate) * up end)
+formula('geglu', function(gate, up) return gelu(gate) * up end, { low = -12, high = 12 })
+formula('softcap', function(x) return 2 * math.tanh(x / 2) end, { args = { 2 } })
+formula('softcap', function(x) return 30 * math.tanh(x / 30) end,
+  { low = -200, high = 200, args = { 30 }, gradient_tolerance = 3e-5 })
+-- Small values keep their digits: they are not the difference of two numbers near 1.
+formula('softcap', function(x) return 50 * math.tanh(x / 50) end,
+  { low = 0.001, high = 0.002, args = { 50 } })
 
 for _, op in ipairs { 'add', 'sub', 'mul' } do
   fails(op) { shapes = { { 2, 3 }, { 3, 2 } }, message = op .. ': a is [2, 3], b is [3, 2]' }
@@ -57,6 +69,16 @@ fails 'swiglu' { shapes = { { 2, 3 }, { 2, 4 } }, message = 'swiglu: gate is [2,
 fails 'swiglu' {
   shapes = { { 3, to = 'bf16' }, { 3 } }, message = 'swiglu: gate is bf16, it must be f32',
 }
+fails 'geglu' { shapes = { { 2, 3 }, { 2, 4 } }, message = 'geglu: gate is [2, 3], up is [2, 4]' }
+fails 'softcap' {
+  shapes = { { 3, below = 5 } }, args = { 2 }, message = 'softcap: x is i32, it must be f32',
+}
+for _, cap in ipairs { 0, -1, math.huge } do
+  fails 'softcap' {
+    shapes = { { 3 } }, args = { cap },
+    message = ('softcap: cap must be positive, got %g'):format(cap),
+  }
+end
 for _, op in ipairs { 'square', 'exp', 'relu', 'log_sigmoid' } do
   fails(op) { shapes = { { 3, below = 5 } }, message = op .. ': x is i32, it must be f32' }
   fails(op) {
@@ -101,7 +123,7 @@ end
 
 --- A tensor that is both factors gets both gradients.
 function tests.test_same_tensor_twice()
-  for _, op in ipairs { 'add', 'sub', 'mul', 'swiglu' } do
+  for _, op in ipairs { 'add', 'sub', 'mul', 'swiglu', 'geglu' } do
     sppo.scope(function()
       local x, y = sppo.tensor { 0.5, -2, 3 }:requires_grad_(), sppo.tensor { 0.5, -2, 3 }
       local first, second =

@@ -5,13 +5,14 @@ local sppo = require 'sppo'
 
 local case, fails, tests = require('support.optable').new()
 
-local function token_logprob(inputs, sizes)
+local function token_logprob(inputs, sizes, cap)
   local hidden, weight, target, D, V, y = inputs[1], inputs[2], inputs[3], sizes.D, sizes.V, {}
   for i = 1, sizes.n do
     local logits, highest, sum = {}, -math.huge, 0
     for v = 1, V do
       local dot = 0
       for d = 1, D do dot = dot + hidden[(i - 1) * D + d] * weight[(v - 1) * D + d] end
+      if cap then dot = cap * math.tanh(dot / cap) end
       logits[v], highest = dot, math.max(highest, dot)
     end
     for v = 1, V do sum = sum + math.exp(logits[v] - highest) end
@@ -36,6 +37,18 @@ for _, form in ipairs {
     -- The gradient is that of the rounded row's probabilities.
     values = form.pack == 'q8_0' and q8.first_rounded(token_logprob) or nil,
     gradient_tolerance = form.pack == 'q8_0' and 0.05 or nil,
+  }
+end
+-- Logits kept in -1.5..1.5.
+for _, pack in ipairs { 'f32', 'bf16' } do
+  case 'token_logprob' {
+    shapes = { { 'n', 'D', low = -2, high = 2 }, { 'V', 'D', pack = pack }, { 'n', below = 'V' } },
+    sizes = { n = 7, D = 24, V = 130 },
+    vary = { n = { 0, 1, 17 }, D = { 1, 67 }, V = { 1, 65, 1030, 2050 } },
+    large = { n = 200, D = 64, V = 2500 }, output = { 'n' },
+    call = function(t) return sppo.ops.token_logprob(t[1], t[2], t[3], { softcap = 1.5 }) end,
+    reference = function(inputs, sizes) return token_logprob(inputs, sizes, 1.5) end,
+    tolerance = 3e-6,
   }
 end
 -- Only one of the two gradients.
@@ -81,5 +94,30 @@ fails 'token_logprob' {
 fails 'token_logprob' {
   shapes = { hidden, weight, { 2 } }, message = 'token_logprob: target is f32, it must be i32',
 }
+fails 'token_logprob' {
+  shapes = { hidden, weight, ints(1, 2) },
+  call = function(t) return sppo.ops.token_logprob(t[1], t[2], t[3], { softcap = -2 }) end,
+  message = 'token_logprob: softcap must be positive, got -2',
+}
+
+--- What sampling records (capped logits, then the draw) and what training computes: the same bits.
+function tests.test_softcap_as_sampled()
+  local engine = require 'sppo.ffi'
+  sppo.scope(function()
+    local n, V = 5, 1100
+    local x = sppo.zeros({ n, 32 }):uniform_(-1, 1, 1)
+    local w = sppo.zeros({ V, 32 }):uniform_(-1, 1, 2):pack 'f32'
+    local ids, logprobs = engine.ffi.new('int32_t[?]', n), engine.ffi.new('float[?]', n)
+    local keys, options = engine.ffi.new('uint32_t[?]', 4 * n), engine.ffi.new 'sppo_sample_options'
+    for i = 0, n - 1 do keys[4 * i] = i end
+    options.temperature, options.top_p = 1, 1
+    local logits = sppo.ops.softcap(sppo.ops.linear(x, { w }), 3)
+    engine.try(engine.C.sppo_sample_tokens(logits.h, options, 7, keys, ids, logprobs))
+    local drawn, recorded = {}, {}
+    for i = 1, n do drawn[i], recorded[i] = ids[i - 1], logprobs[i - 1] end
+    local again = sppo.ops.token_logprob(x, w, sppo.ints(drawn), { softcap = 3 }):tolist()
+    require('support.compare').same_bits(again, recorded, 'log-probs')
+  end)
+end
 
 return tests

@@ -96,6 +96,26 @@ fails 'linear' {
   message = 'linear: x is in panels, it must be in rows',
 }
 
+case 'add_bias' {
+  shapes = { { 'B', 'M', 'N' }, { 'N' } }, sizes = { B = 2, M = 3, N = 37 },
+  vary = { B = { 0, 1 }, M = { 1, 131 }, N = { 0, 1, 64, 67 } }, output = { 'B', 'M', 'N' },
+  large = { B = 3, M = 300, N = 130 },
+  reference = function(inputs, sizes)
+    local y = {}
+    for i = 1, #inputs[1] do y[i] = inputs[1][i] + inputs[2][(i - 1) % sizes.N + 1] end
+    return y
+  end,
+}
+fails 'add_bias' {
+  shapes = { { 3, 8 }, { 7 } }, message = 'add_bias: bias is [7], x has last size 8',
+}
+fails 'add_bias' {
+  shapes = { { 3, 8 }, { 8, 1 } }, message = 'add_bias: bias is [8, 1], x has last size 8',
+}
+fails 'add_bias' {
+  shapes = { { 3, 8 }, { 8, to = 'bf16' } }, message = 'add_bias: bias is bf16, it must be f32',
+}
+
 --- A mistake in Lua: the text begins with the caller's place.
 function tests.test_number_of_weights()
   local x, w = sppo.zeros { 4, 8 }, sppo.zeros({ 2, 8 }):pack('f32')

@@ -16,7 +16,10 @@ local M = {}
 --- A parameter's place before its values are there.
 ---@param shape integer[]
 ---@param layout 'rows'|'panels'
-function M.declare(shape, layout) return { declared = true, shape = shape, layout = layout } end
+---@param initial? number  what all its values are in a random model; absent: drawn
+function M.declare(shape, layout, initial)
+  return { declared = true, shape = shape, layout = layout, initial = initial }
+end
 
 --- A class: `Class(args)` makes an object and calls `init`; `object(args)` calls `forward` inside a
 --- scope of its own, so that only what it returns lives on.
@@ -37,23 +40,74 @@ end
 
 ---@class sppo.nn.Linear
 M.Linear = M.class 'Linear'
-function M.Linear:init(inputs, outputs) self.weight = M.declare({ outputs, inputs }, 'panels') end
-function M.Linear:forward(x) return ops.linear(x, { self.weight }) end
+
+---@param inputs integer
+---@param outputs integer
+---@param options? { bias?: boolean }
+function M.Linear:init(inputs, outputs, options)
+  self.weight = M.declare({ outputs, inputs }, 'panels')
+  if options and options.bias then self.bias = M.declare({ outputs }, 'rows', 0) end
+end
+
+function M.Linear:forward(x)
+  local y = ops.linear(x, { self.weight })
+  return self.bias and ops.add_bias(y, self.bias) or y
+end
+
+--- The projection of hidden states to the vocabulary, applied by the caller to the rows it needs.
+---@class sppo.nn.LmHead
+M.LmHead = M.class 'LmHead'
+
+---@param inputs integer
+---@param vocabulary integer
+---@param options? { softcap?: number }  logits are softcap * tanh(logits / softcap)
+function M.LmHead:init(inputs, vocabulary, options)
+  self.weight = M.declare({ vocabulary, inputs }, 'panels')
+  self.softcap = options and options.softcap
+end
+
+--- Logits, [n, vocabulary].
+function M.LmHead:forward(x)
+  local logits = ops.linear(x, { self.weight })
+  return self.softcap and ops.softcap(logits, self.softcap) or logits
+end
+
+--- log softmax(logits)[i, target[i]], [n], without the logits in between; the same bits.
+---@param x sppo.Tensor       [n, inputs]
+---@param target sppo.Tensor  [n] i32
+function M.LmHead:logprob(x, target)
+  return ops.token_logprob(x, self.weight, target, { softcap = self.softcap })
+end
 
 M.Embedding = M.class 'Embedding'
 function M.Embedding:init(rows, columns) self.weight = M.declare({ rows, columns }, 'rows') end
 function M.Embedding:forward(tokens) return ops.embed(self.weight, tokens) end
 
 M.RmsNorm = M.class 'RmsNorm'
-function M.RmsNorm:init(size, eps) self.weight, self.eps = M.declare({ size }, 'rows'), eps end
-function M.RmsNorm:forward(x) return ops.rms_norm(x, self.weight, self.eps) end
+
+---@param size integer
+---@param eps number
+---@param options? { offset?: number }  as ops.rms_norm has it
+function M.RmsNorm:init(size, eps, options)
+  self.offset = options and options.offset or 0
+  self.weight, self.eps = M.declare({ size }, 'rows', 1 - self.offset), eps
+end
+
+function M.RmsNorm:forward(x) return ops.rms_norm(x, self.weight, self.eps, self) end
 
 --- Several linear layers of one input as one product.
 ---@return sppo.Tensor ...
 function M.linear(x, ...)
-  local weights = {}
-  for i = 1, select('#', ...) do weights[i] = select(i, ...).weight end
-  return ops.linear(x, weights)
+  local layers, weights, biased = { ... }, {}, false
+  for i, layer in ipairs(layers) do
+    weights[i], biased = layer.weight, biased or layer.bias ~= nil
+  end
+  if not biased then return ops.linear(x, weights) end
+  local y = { ops.linear(x, weights) }
+  for i, layer in ipairs(layers) do
+    if layer.bias then y[i] = ops.add_bias(y[i], layer.bias) end
+  end
+  return unpack(y)
 end
 
 --- A list of n children, named 0 .. n-1 as checkpoints name them.
@@ -116,6 +170,18 @@ function M.parameters(model)
   return out
 end
 
+--- Number of values in all parameters, loaded or not.
+---@return integer
+function M.count(model)
+  local total = 0
+  for _, p in ipairs(M.parameters(model)) do
+    local count = 1
+    for _, size in ipairs(p.owner[p.key].shape) do count = count * size end
+    total = total + count
+  end
+  return total
+end
+
 --- Points tied layers at the table they read. To be called when parameters have changed places.
 function M.bind(node)
   if node.tied then node.weight = node.tied.weight end
@@ -125,16 +191,16 @@ function M.bind(node)
   end
 end
 
---- Fills every parameter: `fill(name, shape)` gives an f32 tensor in rows, which is stored in
---- `dtype` (vectors stay f32).
----@param fill fun(name: string, shape: integer[]): sppo.Tensor
+--- Fills every parameter: `fill(name, shape, initial)` gives an f32 tensor in rows, which is stored
+--- in `dtype` (vectors stay f32).
+---@param fill fun(name: string, shape: integer[], initial?: number): sppo.Tensor
 ---@param dtype 'f32'|'bf16'|'q8_0'
 ---@param values? 'f32'|'bf16'  rounded to first: a policy kept in bf16 is trained in f32
 function M.fill(model, fill, dtype, values)
   for _, p in ipairs(M.parameters(model)) do
     local declared = p.owner[p.key]
     p.owner[p.key] = scope.keep(scope.run(function()
-      local t = fill(p.name, declared.shape)
+      local t = fill(p.name, declared.shape, declared.initial)
       local matrix = #declared.shape > 1
       if matrix and values == 'bf16' then t = ops.cast(ops.cast(t, 'bf16'), 'f32') end
       if declared.layout == 'panels' then return ops.pack(t, dtype) end

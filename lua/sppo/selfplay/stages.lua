@@ -78,9 +78,7 @@ function Run:drop_model()
 end
 
 local function stop_ids(model)
-  if model.tokenizer then return model.tokenizer.eos_ids end
-  local eos = model.config.eos_token_id
-  return { eos or 0 }
+  return #model.eos_ids > 0 and model.eos_ids or { 0 }
 end
 
 --- Samples `list` into a record file, in the order of the prompts; goes on after what is there.
