@@ -1,6 +1,6 @@
---- Which answers of a prompt are trained on. A selector takes the prompt's answers and their
---- estimates of P(y beats pi_t) and gives indices, chosen first, or nil and why the prompt is left
---- out.
+--- Which answers of a prompt are trained on. A selector takes the prompt's answers, their estimates
+--- of P(y beats pi_t) and the matrix, and gives indices, chosen first, or nil and why the prompt is
+--- left out. After the indices it may give other estimates to train with, one for each answer.
 
 local M = {}
 
@@ -25,6 +25,27 @@ function M.best_and_worst(answers, wins)
   if wins[best] == wins[worst] then return nil, 'tie' end
   if same_tokens(answers[best], answers[worst]) then return nil, 'identical' end
   return { best, worst }
+end
+
+--- The best and the worst of all answers; P(y beats pi_t) is estimated from k of them: the two
+--- and the first k - 2 others (the paper's ablation of the batch of the estimate).
+---@param k integer  2 or more
+---@return fun(answers: table[], wins: number[], matrix: number[][])
+function M.best_and_worst_by(k)
+  return function(answers, wins, matrix)
+    local pair, reason = M.best_and_worst(answers, wins)
+    if not pair then return nil, reason end
+    local batch, estimates = { pair[1], pair[2] }, {}
+    for i = 1, #answers do
+      if #batch < k and i ~= pair[1] and i ~= pair[2] then batch[#batch + 1] = i end
+    end
+    for i = 1, #answers do
+      local sum = 0
+      for _, j in ipairs(batch) do sum = sum + (i == j and 0.5 or matrix[i][j]) end
+      estimates[i] = sum / #batch
+    end
+    return pair, estimates
+  end
 end
 
 --- All answers, best first; repeated ones once.

@@ -100,6 +100,23 @@ function tests.test_from_scores()
     { w, l })
 end
 
+--- The estimate from 2 of 4 answers is the paper's (1/2 + P(y_w beats y_l)) / 2.
+function tests.test_best_and_worst_by()
+  local p = { { 0.5, 0.2, 0.6, 0.3 }, { 0.8, 0.5, 0.7, 0.9 }, { 0.4, 0.3, 0.5, 0.4 },
+    { 0.7, 0.1, 0.6, 0.5 } }
+  local answers = { { tokens = { 1 } }, { tokens = { 2 } }, { tokens = { 3 } }, { tokens = { 4 } } }
+  local wins = preference.wins(p)
+  local pair, by2 = select_of.best_and_worst_by(2)(answers, wins, p)
+  lu.assertEquals(pair, { 2, 1 })
+  lu.assertAlmostEquals(by2[2], (0.5 + 0.8) / 2, 1e-15)
+  lu.assertAlmostEquals(by2[1], (0.5 + 0.2) / 2, 1e-15)
+  local _, by3 = select_of.best_and_worst_by(3)(answers, wins, p)
+  lu.assertAlmostEquals(by3[2], (0.5 + 0.8 + 0.7) / 3, 1e-15)
+  local _, by4 = select_of.best_and_worst_by(4)(answers, wins, p)
+  for i = 1, 4 do lu.assertAlmostEquals(by4[i], wins[i], 1e-15) end
+  lu.assertEquals({ select_of.best_and_worst_by(2)(answers, { 1, 1, 1, 1 }, p) }, { nil, 'tie' })
+end
+
 --- The diagonal counts as 1/2 whatever stands there.
 function tests.test_wins()
   local paper = shell.golden('sppo_loss.json').paper

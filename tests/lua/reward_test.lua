@@ -1,7 +1,6 @@
 --- Reward models (models/reward.lua, lua/sppo/reward.lua) and the preference made of them.
 
 local files = require 'sppo.files'
-local json = require 'sppo.json'
 local lu = require 'luaunit'
 local model_of = require 'sppo.model'
 local nn = require 'sppo.nn'
@@ -11,6 +10,7 @@ local reward_preference = require 'sppo.preference.reward'
 local scope = require 'sppo.scope'
 local selfplay = require 'sppo.selfplay'
 local shell = require 'support.shell'
+local small_model = require 'support.small_model'
 
 local tests = {}
 
@@ -136,29 +136,6 @@ end
 
 -- ---- training ----
 
-local TEMPLATE = "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + " ..
-  "message['content'] + '<|im_end|>' + '\\n'}}{% endfor %}{% if add_generation_prompt %}" ..
-  "{{ '<|im_start|>assistant\\n' }}{% endif %}"
-
---- A random language model with a tokenizer of a and b.
-local function write_model(folder)
-  local small = {}
-  for key, value in pairs(config) do small[key] = value end
-  small.vocab_size, small.eos_token_id = 8, 6
-  small.architectures = { 'LlamaForCausalLM' }
-  model_of.save(model_of.random(small, 11), folder, 'f32')
-  files.write(folder .. '/tokenizer.json', json.encode {
-    added_tokens = { { id = 5, content = '<|im_start|>', special = true },
-      { id = 6, content = '<|im_end|>', special = true } },
-    normalizer = json.null,
-    pre_tokenizer = { type = 'ByteLevel', add_prefix_space = false, trim_offsets = true },
-    model = { type = 'BPE', unk_token = json.null, merges = { 'a b' },
-      vocab = { a = 0, b = 1, ab = 2, ['Ġ'] = 3, ['Ċ'] = 4 } },
-  })
-  files.write(folder .. '/tokenizer_config.json', json.encode {
-    eos_token = '<|im_end|>', chat_template = TEMPLATE })
-end
-
 local RECIPE = [[
 local pairs_of = function(first, last)
   local list = {}
@@ -180,7 +157,7 @@ return {
 
 function tests.test_a_ranker_learns_and_resumes()
   shell.in_folder(function(folder)
-    write_model(folder .. '/base')
+    small_model.write(folder .. '/base', 11)
     files.write(folder .. '/r.lua', RECIPE:format(folder .. '/base'))
     local function run(out, stop)
       return selfplay.run(folder .. '/r.lua', { overrides = { { 'out', out } }, stop = stop })

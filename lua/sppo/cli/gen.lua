@@ -7,6 +7,7 @@ local M = {
   examples = {
     'sppo gen smollm2-135m-instruct "Describe the sea in one sentence." --seed 3',
     'echo "Name three birds." | sppo gen runs/quickstart/round-3/weights -k 5',
+    'sppo gen runs/quickstart "Describe the sea." -k 5 --mixture',
   },
 }
 
@@ -28,6 +29,8 @@ function M.define(parser)
   end
   parser:option('--dtype', 'How weights are kept: f32, bf16 or q8_0.'):default('f32')
   parser:flag('--raw', 'Continue the text as it is, without the chat template.')
+  parser:flag('--mixture', 'MODEL is a run folder: each answer comes from one of its rounds, ' ..
+    'drawn by the von Neumann winner of the game between them.')
 end
 
 local function prompt_of(args)
@@ -42,6 +45,24 @@ local function prompt_of(args)
   return prompt
 end
 
+--- Answers of a run's rounds, mixed.
+local function write_mixture(args, prompt)
+  if args.raw then exit.usage('gen: --raw does not go with --mixture', 'sppo gen --help') end
+  local mixtures = require 'sppo.mixture'
+  local mixture, err = mixtures.of_run(args.model)
+  if not mixture then exit.data(err) end
+  local answers
+  answers, err = mixtures.sample(mixture, { { { role = 'user', content = prompt } } }, {
+    k = args.k, temperature = args.temperature, top_p = args.top_p, top_k = args.top_k,
+    min_p = args.min_p, max_new_tokens = args.max_new_tokens, seed = args.seed,
+  }, args.dtype)
+  if not answers then exit.data(err) end
+  for i, a in ipairs(answers[1]) do
+    output.write(('%s--- answer %d of %d (%s)\n%s\n'):format(i > 1 and '\n' or '', i, args.k,
+      a.policy, a.text))
+  end
+end
+
 function M.run(args)
   local known_dtypes = { f32 = true, bf16 = true, q8_0 = true }
   if not known_dtypes[args.dtype] then
@@ -50,6 +71,7 @@ function M.run(args)
       'sppo gen --help')
   end
   local prompt = prompt_of(args)
+  if args.mixture then return write_mixture(args, prompt) end
   local model, err = require('sppo.model').open(args.model, { dtype = args.dtype })
   if not model then exit.data(err) end
 

@@ -243,6 +243,7 @@ function Run:select(t)
     for i, record in ipairs(answers) do
       local wins = matrices[i].wins
       local indices, reason = selector(record.answers, wins, matrices[i].matrix)
+      local estimates = indices and reason or wins
       if indices and #record.prompt > options.max_prompt then indices, reason = nil, 'too_long' end
       if not indices then
         counts[reason] = (counts[reason] or 0) + 1
@@ -256,7 +257,7 @@ function Run:select(t)
           local logprob = select_of.answer_logprob(a.logprobs, #tokens)
           counts.truncated = counts.truncated + (truncated and 1 or 0)
           row.answers[n] = {
-            index = k, tokens = msgpack.i32(tokens), win = wins[k], logprob = logprob,
+            index = k, tokens = msgpack.i32(tokens), win = estimates[k], logprob = logprob,
           }
         end
         records:append(row)
