@@ -118,11 +118,16 @@
 #define TEXT_GGUF_BLOCKS "%s: tensor %s has rows of %lld values, not whole blocks of %d as %s needs (at byte %lld)"
 #define TEXT_GGUF_ALIGNMENT "%s: alignment %lld is not a power of two in 1..65536 (at byte %lld)"
 #define TEXT_GGUF_UNALIGNED "%s: tensor %s starts at %lld, no multiple of the alignment %lld (at byte %lld)"
-#define TEXT_GGUF_NOT_READ "%s: tensor %s is %s; F32, F16, BF16, Q8_0, Q4_0 and Q4_1 are read (at byte %lld)"
+#define TEXT_GGUF_NOT_READ "%s: tensor %s is %s; F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1 and Q2_K to Q6_K are read (at byte %lld)"
 #define TEXT_GGUF_KEY "%s: key %lld of %lld"
 #define TEXT_GGUF_ELEMENT "%s: element %lld of key %s, which has %lld"
 #define TEXT_GGUF_WANTED "%s: key %s is %s, wanted %s (at byte %lld)"
 #define TEXT_GGUF_ARRAY "%s: key %s is an array of %s, wanted %s (at byte %lld)"
+#define TEXT_GGUF_WRITER_NAME "%s: %s cannot be the name of %s; names have 1..%d bytes and no control characters"
+#define TEXT_GGUF_WRITER_KIND "%s: key '%s' cannot be a %s"
+#define TEXT_GGUF_WRITER_NUMBER "%s: %s as %s cannot be %.17g"
+#define TEXT_GGUF_WRITER_TEXT "%s: more than %d MiB of names and strings"
+#define TEXT_GGUF_WRITER_EMPTY "%s: a tensor of shape %s has no values"
 
 /* ---- safetensors ---- */
 #define TEXT_ST_HEADER "%s: a header of %lld bytes; it has 2..%lld and lies inside the file of %lld (at byte 0)"

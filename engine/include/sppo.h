@@ -452,6 +452,7 @@ int64_t sppo_utf8_scan(const char *bytes, int64_t length, int *bad);
  * them. SPPO_ERR_FORMAT: `path: what is wrong (at byte N)`; SPPO_ERR_IO: what the system said. */
 
 typedef struct sppo_gguf sppo_gguf;
+typedef struct sppo_gguf_writer sppo_gguf_writer;
 typedef struct sppo_safetensors sppo_safetensors;
 typedef struct sppo_safetensors_writer sppo_safetensors_writer;
 typedef struct sppo_records sppo_records;
@@ -473,8 +474,9 @@ int sppo_gguf_tensor_ndim(const sppo_gguf *g, int64_t i);
 int64_t sppo_gguf_tensor_size(const sppo_gguf *g, int64_t i, int axis);
 int64_t sppo_gguf_tensor_find(const sppo_gguf *g, const char *name);
 
-/* The values as f32 rows on the CPU; the caller owns *out. From F32, F16, BF16, Q8_0, Q4_0, Q4_1;
- * SPPO_ERR_FORMAT for any other type, SPPO_ERR_ARGUMENT for a name the file does not have. */
+/* The values as f32 rows on the CPU; the caller owns *out. From F32, F16, BF16, Q8_0, Q4_0, Q4_1,
+ * Q5_0, Q5_1 and Q2_K to Q6_K; SPPO_ERR_FORMAT for any other type, SPPO_ERR_ARGUMENT for a name the
+ * file does not have. */
 sppo_status sppo_gguf_tensor(sppo_tensor **out, sppo_gguf *g, const char *name);
 
 /* Its metadata, 0..count-1 in file order; `find` returns -1 for a key that is not there. Types:
@@ -497,6 +499,32 @@ const char *sppo_gguf_array_type(const sppo_gguf *g, int64_t i);
 sppo_status sppo_gguf_array_number(const sppo_gguf *g, int64_t i, int64_t j, double *value);
 sppo_status sppo_gguf_array_string(const sppo_gguf *g, int64_t i, int64_t j, const char **text,
                                    int64_t *length);
+
+/* Writes a GGUF file (version 3, alignment 32) at `path`: `new`, then its metadata and `add` for
+ * each tensor (f32, f16, bf16, q8_0, i32; 1 to 4 dimensions, row-major sizes), then `begin`, then
+ * `write` for each tensor in the order of adding, then `close`, which fsyncs and renames
+ * PATH.tmp-<pid> to `path`. The caller owns *out until close, which frees it always; what is not
+ * whole by then is removed, `path` stays as it was, and close fails. Only a regular file is
+ * replaced. Metadata is held in memory until begin: at most 64 MiB of names and strings. */
+sppo_status sppo_gguf_writer_new(sppo_gguf_writer **out, const char *path);
+
+/* A number or bool of `type` ("u32", "f32", "bool", ..), which must fit it; a string of `length`
+ * bytes; an array of `count` elements of `type`, each of which `element` or `element_string` must
+ * give before the next call. */
+sppo_status sppo_gguf_writer_number(sppo_gguf_writer *w, const char *key, const char *type,
+                                    double value);
+sppo_status sppo_gguf_writer_string(sppo_gguf_writer *w, const char *key, const char *text,
+                                    int64_t length);
+sppo_status sppo_gguf_writer_array(sppo_gguf_writer *w, const char *key, const char *type,
+                                   int64_t count);
+sppo_status sppo_gguf_writer_element(sppo_gguf_writer *w, double value);
+sppo_status sppo_gguf_writer_element_string(sppo_gguf_writer *w, const char *text, int64_t length);
+
+sppo_status sppo_gguf_writer_add(sppo_gguf_writer *w, const char *name, sppo_dtype dtype, int ndim,
+                                 const int64_t *shape);
+sppo_status sppo_gguf_writer_begin(sppo_gguf_writer *w);
+sppo_status sppo_gguf_writer_write(sppo_gguf_writer *w, const char *name, const sppo_tensor *t);
+sppo_status sppo_gguf_writer_close(sppo_gguf_writer *w);
 
 /* One safetensors file, mapped read-only; the caller owns *out. Names are borrowed until close.
  * Dtype as the file writes it, "BF16". `find` returns -1 if there is none of that name. */

@@ -11,9 +11,9 @@
 #include "core/tensor.h"
 
 enum {
-    MOST_ENTRIES = 65536,  // tensors, and metadata keys
-    MOST_TEXT = 64 << 20,  // bytes of all names and strings
-    LONGEST_KEY = 65535,   // the format's own limit
+    MOST_ENTRIES = SPPO__GGUF_ENTRIES,
+    MOST_TEXT = SPPO__GGUF_TEXT,
+    LONGEST_KEY = SPPO__GGUF_KEY,
     LONGEST_NAME = 1024,
     LARGEST_ALIGNMENT = 65536,
     DEFAULT_ALIGNMENT = 32

@@ -324,4 +324,45 @@ function M.safetensors_writer(path, list, notes)
   return writer
 end
 
+--- Writes a GGUF file: `metadata(w)` gives its keys, `value(entry)` each tensor in the order of
+--- `list`. Whole or not at all.
+---@param path string
+---@param list { name: string, dtype: string, shape: integer[] }[]
+---@param metadata fun(w: { number: fun(self, key: string, type: string, value: number),
+---   string: fun(self, key: string, value: string),
+---   numbers: fun(self, key: string, type: string, values: number[]),
+---   strings: fun(self, key: string, values: string[]) })
+---@param value fun(entry: table): sppo.Tensor
+function M.gguf_writer(path, list, metadata, value)
+  local box = ffi.new('sppo_gguf_writer *[1]')
+  try(C.sppo_gguf_writer_new(box, path))
+  local h, w = box[0], {}
+  function w.number(_, key, kind, number) try(C.sppo_gguf_writer_number(h, key, kind, number)) end
+  function w.string(_, key, text) try(C.sppo_gguf_writer_string(h, key, text, #text)) end
+  function w.numbers(_, key, kind, values)
+    try(C.sppo_gguf_writer_array(h, key, kind, #values))
+    for _, number in ipairs(values) do try(C.sppo_gguf_writer_element(h, number)) end
+  end
+  function w.strings(_, key, values)
+    try(C.sppo_gguf_writer_array(h, key, 'string', #values))
+    for _, text in ipairs(values) do try(C.sppo_gguf_writer_element_string(h, text, #text)) end
+  end
+  local ok, err = pcall(function()
+    metadata(w)
+    for _, entry in ipairs(list) do
+      for i, size in ipairs(entry.shape) do dims[i - 1] = size end
+      try(C.sppo_gguf_writer_add(h, entry.name, tensor.dtypes[entry.dtype], #entry.shape, dims))
+    end
+    try(C.sppo_gguf_writer_begin(h))
+    for _, entry in ipairs(list) do
+      require('sppo.scope').run(function()
+        try(C.sppo_gguf_writer_write(h, entry.name, tensor.handle(value(entry), 'write', 't')))
+      end)
+    end
+  end)
+  local status = C.sppo_gguf_writer_close(h)
+  if not ok then error(err, 0) end
+  try(status)
+end
+
 return M

@@ -77,7 +77,7 @@ local function open_source(path)
   if not files.is_folder(path) then
     local refused = weights.refusal(path)
     if refused then return nil, refused end
-    return weights.gguf(path)
+    return require('sppo.gguf').source(path)
   end
   local config, err = read_object(path .. '/config.json')
   if not config then return nil, err end
@@ -185,13 +185,15 @@ end
 ---@param model sppo.Model
 ---@param path string
 ---@param dtype 'f32'|'bf16'
-function M.save(model, path, dtype)
+---@param card? string  README.md
+function M.save(model, path, dtype, card)
   local config, t = model_config.document(model.config, dtype), model.tokenizer
   if t then
     config.eos_token_id, config.bos_token_id = t.eos_ids[1], t.bos_id
   end
   files.atomic_folder(path, function(folder)
     files.write(folder .. '/config.json', model_config.encode(config))
+    if card then files.write(folder .. '/README.md', card) end
     if t then
       t:write(folder)
     elseif #model.eos_ids > 0 then

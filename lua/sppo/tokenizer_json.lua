@@ -235,8 +235,10 @@ do
   end
 end
 
---- What tokenizer.json calls each token.
-local function token_names(t)
+--- What tokenizer.json and GGUF call each token, by id from 0.
+---@param t sppo.Tokenizer
+---@return table<integer, string>
+function M.token_names(t)
   local names = {}
   for id = 0, t.vocab_size - 1 do names[id] = t:bytes(id):gsub('.', letters) end
   for _, token in ipairs(t.specials) do names[token.id] = token.text end
@@ -273,7 +275,7 @@ end
 ---@param t sppo.Tokenizer
 ---@param folder string
 function M.write(t, folder)
-  local names, added, decoder = token_names(t), {}, {}
+  local names, added, decoder = M.token_names(t), {}, {}
   for i, token in ipairs(t.specials) do
     added[i] = added_token(token)
     added[i].id = token.id

@@ -45,10 +45,11 @@ def gguf_seeds():
         key('tokenizer.ggml.token_type', 9, struct.pack('<IQ3i', 5, 3, 1, 1, 1)),
         key('tokenizer.ggml.add_bos_token', 7, b'\0'),
     ]
-    kinds = [(0, 4), (1, 2), (30, 2), (8, 34), (2, 18), (3, 20), (14, 210)]  # number, bytes
+    kinds = [(0, 4), (1, 2), (30, 2), (8, 34), (2, 18), (3, 20), (6, 22), (7, 24),
+             (10, 84), (11, 110), (12, 144), (13, 176), (14, 210)]  # number, bytes
     tensors, data = [], b''
     for kind, size in kinds:
-        values = 256 if kind == 14 else 32 if size > 4 else 4
+        values = 256 if size > 40 else 32 if size > 4 else 4
         tensors.append(tensor(f't{kind}', [values], kind, len(data)))
         block = bytes(range(size)) * (values if size <= 4 else 1)
         data += block + bytes(-len(block) % 32)
