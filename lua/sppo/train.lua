@@ -7,8 +7,10 @@ local engine = require 'sppo.ffi'
 local files = require 'sppo.files'
 local host = require 'sppo.host'
 local json = require 'sppo.json'
+local log_z = require 'sppo.log_z'
 local losses = require 'sppo.losses'
 local nn = require 'sppo.nn'
+local ops = require 'sppo.ops'
 local optim = require 'sppo.optim'
 local scope = require 'sppo.scope'
 local score = require 'sppo.score'
@@ -34,20 +36,27 @@ end
 local function floats(list) return tensor.tensor(list, { #list }) end
 
 --- What a loss gets, for the groups of a micro-batch.
-local function loss_batch(logprob, groups, prompts, eta)
-  local reference, win, share, chosen, rejected, pair = {}, {}, {}, {}, {}, {}
+local function loss_batch(logprob, groups, prompts, options)
+  local reference, win, share, per_token, excess = {}, {}, {}, {}, {}
+  local chosen, rejected, pair = {}, {}, {}
+  local eta, stands_for = options.eta, log_z[options.log_z]
   for _, g in ipairs(groups) do
     chosen[#chosen + 1] = #win
     rejected[#rejected + 1] = #win + #g.answers - 1
     pair[#pair + 1] = g.pair
+    local above = stands_for(eta, g.wins) - eta / 2
     for _, a in ipairs(g.answers) do
-      reference[#reference + 1], win[#win + 1], share[#share + 1] = a.logprob, a.win, 1 / #g.answers
+      local n = #win + 1
+      reference[n], win[n], share[n] = a.logprob, a.win, 1 / #g.answers
+      per_token[n], excess[n] = 1 / math.max(1, #a.tokens), above
     end
   end
   return {
     logprob = logprob, reference = floats(reference), win = floats(win), share = floats(share),
+    per_token = floats(per_token), excess = floats(excess),
     chosen = tensor.ints(chosen), rejected = tensor.ints(rejected), pair = floats(pair),
-    prompts = prompts, eta = eta,
+    prompts = prompts, eta = eta, normalise = options.normalise,
+    label_smoothing = options.label_smoothing,
   }
 end
 
@@ -68,6 +77,7 @@ end
 
 ---@class sppo.Objective   what an optimizer step lowers
 ---@field tokens fun(group: table): integer   that a group puts into a forward pass
+---@field begin? fun(run: table, micros: table[][], groups: integer)   before a step's micro-batches
 ---@field loss fun(run: table, micro: table[], groups: integer, sums: table): sppo.Tensor
 ---   of a micro-batch, divided by the groups of the whole step; adds what metrics need to `sums`
 ---@field metrics fun(sums: table, groups: integer, options: table): table
@@ -76,10 +86,42 @@ end
 ---@type sppo.Objective
 M.preference = { tokens = score.tokens }
 
+--- Losses whose terms depend on other prompts of the step.
+local coupled = { kto_pair = true }
+
+--- For these: all log-probs of the step without gradients, the loss of the whole step as a function
+--- of them, and its derivative by each, which `loss` then carries on into the weights.
+function M.preference.begin(run, micros, groups)
+  run.ahead = nil
+  if not coupled[run.options.loss] then return end
+  local all, list = {}, {}
+  for _, micro in ipairs(micros) do
+    local logprobs = scope.run(function() return score.logprobs(run.model.net, micro):tolist() end)
+    for _, x in ipairs(logprobs) do list[#list + 1] = x end
+    for _, g in ipairs(micro) do all[#all + 1] = g end
+  end
+  run.ahead = scope.run(function()
+    local leaf = floats(list):requires_grad_()
+    local value = run.loss(loss_batch(leaf, all, groups, run.options))
+    value:backward()
+    return { value = value:item(), slopes = leaf.grad:tolist(), taken = 0 }
+  end)
+end
+
 function M.preference.loss(run, micro, groups, sums)
   local logprob = score.logprobs(run.model.net, micro, { recompute = run.options.recompute })
-  measure(sums, micro, logprob:tolist())
-  return run.loss(loss_batch(logprob, micro, groups, run.options.eta))
+  local list, ahead = logprob:tolist(), run.ahead
+  measure(sums, micro, list)
+  if not ahead then return run.loss(loss_batch(logprob, micro, groups, run.options)) end
+  local slopes, at = {}, 0
+  for i, x in ipairs(list) do
+    slopes[i] = ahead.slopes[ahead.taken + i]
+    at = at + slopes[i] * x
+  end
+  -- Its value is the step's loss with the first micro-batch and nothing with the others.
+  local value = ahead.taken == 0 and ahead.value or 0
+  ahead.taken = ahead.taken + #list
+  return ops.sum(ops.mul(logprob, floats(slopes))) + (value - at)
 end
 
 function M.preference.metrics(sums, n, t)
@@ -102,7 +144,9 @@ local function step(run, groups, number, total)
   local t, n, objective = run.options, #groups, run.objective
   local sums = setmetatable({}, { __index = zero })
   local loss, tokens = 0, 0
-  for _, micro in ipairs(score.micro_batches(groups, t.micro_tokens, objective.tokens)) do
+  local micros = score.micro_batches(groups, t.micro_tokens, objective.tokens)
+  if objective.begin then objective.begin(run, micros, n) end
+  for _, micro in ipairs(micros) do
     loss = loss + scope.run(function()
       local value = objective.loss(run, micro, n, sums)
       value:backward()

@@ -58,6 +58,7 @@ def losses(lw, ll, beta, p, p_win, p_lose):
     tw, tl, t = eta * (p_win - 0.5), eta * (p_lose - 0.5), eta * (p - 0.5)
     dpo, kto_w, kto_l = sigmoid(-beta * h), sigmoid(beta * (lw - max(ll, 0))), \
         sigmoid(beta * (max(lw, 0) - ll))
+    kto_w, kto_l = [(k, beta * k * (1 - k) / 2) for k in (kto_w, kto_l)]  # and its slope
     return {
         'sppo': [0.5 * ((lw - tw) ** 2 + (ll - tl) ** 2), lw - tw, ll - tl],
         'sppo_single': [0.5 * ((lw - t) ** 2 + (ll + t) ** 2), lw - t, ll + t],
@@ -66,9 +67,9 @@ def losses(lw, ll, beta, p, p_win, p_lose):
         'dpo': [-np.log(sigmoid(beta * h)), -beta * dpo, beta * dpo],
         'ipo': [(h - eta / 2) ** 2, 2 * (h - eta / 2), -2 * (h - eta / 2)],
         'hinge': [max(0, 1 - beta * h), *((-beta, beta) if beta * h < 1 else (0, 0))],
-        # The mean of the pair's two terms; the clamped divergences are constants.
-        'kto_pair': [(1 - kto_w + 1 - kto_l) / 2, -beta * kto_w * (1 - kto_w) / 2,
-                     beta * kto_l * (1 - kto_l) / 2],
+        # The mean of the pair's two terms; of one pair the divergences are its own log-ratios.
+        'kto_pair': [(1 - kto_w[0] + 1 - kto_l[0]) / 2, -kto_w[1] - (lw > 0) * kto_l[1],
+                     kto_l[1] + (ll > 0) * kto_w[1]],
     }
 
 
@@ -76,7 +77,7 @@ def case(lw, ll, beta, p, p_win, p_lose):
     values = losses(lw, ll, beta, p, p_win, p_lose)
     step = 1e-4
     for name, (_, dw, dl) in values.items():  # the derivatives, by differences
-        if name == 'kto_pair':  # its clamp is held constant: not a total derivative
+        if name == 'kto_pair' and 0 in (lw, ll):  # where its clamp has two slopes
             continue
         for slope, up, down in ((dw, (lw + step, ll), (lw - step, ll)),
                                 (dl, (lw, ll + step), (lw, ll - step))):
@@ -97,9 +98,10 @@ close({'code': code, 'paper': paper,
 common.write('sppo_loss.json', {
     **common.header(__file__, ['numpy']),
     'note': 'lw, ll: summed log-prob minus that of pi_t. sppo is half the sum of two squares; '
-            'dlw and dll are the derivatives of one pair. kto_pair: mean of two terms, the '
-            'divergences max(ll, 0) and max(lw, 0) being constants.',
+            'dlw and dll are the derivatives of one pair. kto_pair: mean of two terms, which the '
+            'divergences max(ll, 0) and max(lw, 0) are part of.',
     'logits': L.tolist(), 'code': code, 'paper': paper, 'stated': STATED,
     'pairs': [first, case(0.0, 0.0, 0.001, 0.95, 0.846, 0.154),
-              case(2.5, -7.25, 0.1, 0.7, 0.64, 0.31), case(12.0, -30.0, 0.05, 0.6, 0.58, 0.5)],
+              case(2.5, -7.25, 0.1, 0.7, 0.64, 0.31), case(12.0, -30.0, 0.05, 0.6, 0.58, 0.5),
+              case(3.0, 4.5, 0.2, 0.9, 0.8, 0.4)],
 })

@@ -4,6 +4,7 @@
 --- `required`: 'always', or 'selfplay': unless the recipe has a `run` of its own.
 --- `schedule = true`: the value may also be a list (one entry a round) or a function of the round.
 
+local log_z = require 'sppo.log_z'
 local losses = require 'sppo.losses'
 local optim = require 'sppo.optim'
 
@@ -77,6 +78,9 @@ M.keys = {
     loss = { type = 'string or function', one_of = names(losses), default = 'sppo',
       doc = 'a name, or a function of the batch (lua/sppo/losses.lua)' },
     eta = number(1e-9, 1e9, 1000, 'how far log(pi / pi_t) is to move: eta (P - 1/2)'),
+    log_z = one_of(names(log_z), 'half', 'what stands for log Z (lua/sppo/log_z.lua)'),
+    normalise = one_of({ 'none', 'tokens' }, 'none', 'tokens: log-probs are means over tokens'),
+    label_smoothing = number(0, 0.5, 0, 'of dpo: how often a preference is taken to be wrong'),
     optimizer = one_of(optim.names, 'rmsprop', 'as PyTorch defines them'),
     optimizer_options = { type = 'table', default = {}, doc = 'its own values: alpha, eps, ..' },
     lr = number(0, 1, 5e-7, 'learning rate at its highest'),

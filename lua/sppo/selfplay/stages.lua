@@ -249,7 +249,7 @@ function Run:select(t)
         counts[reason] = (counts[reason] or 0) + 1
       else
         local row = { id = record.id, prompt = msgpack.i32(record.prompt),
-          shared = record.shared, answers = {},
+          shared = record.shared, answers = {}, wins = wins,
           pair = matrices[i].matrix[indices[1]][indices[#indices]] }
         for n, k in ipairs(indices) do
           local a = record.answers[k]
