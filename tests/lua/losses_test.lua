@@ -207,6 +207,10 @@ function tests.test_matrix_of_a_source_is_checked()
   fails({ { 0.5, 1.25 }, { 0, 0.5 } }, 'P[1][2] must be in 0..1, got 1.25')
   fails({ { 0.5, 0 / 0 }, { 0, 0.5 } }, 'P[1][2] must be in 0..1, got')
   fails({ { 0.5, 'x' }, { 0, 0.5 } }, 'P[1][2] must be in 0..1, got x')
+  fails({ { 0.5, 1 }, { 1, 0.5 } }, 'P[2][1] + P[1][2] is 2, it must be near 1')
+  lu.assertEquals(preference.matrix({ both_orders = true, prefer = function()
+    return { { 0.5, 1 }, { 1, 0.5 } }
+  end }, { id = 7 }, { 'a', 'b' }, { {}, {} })[2][1], 1)
   local good = { { 0.5, 1 }, { 0, 0.5 } }
   lu.assertIs(
     preference.matrix(preference.new(function() return good end), { id = 1 }, { 'a', 'b' }, {}),

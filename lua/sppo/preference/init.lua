@@ -9,6 +9,7 @@ local M = {}
 ---@field prefer fun(prompt: table, answers: string[], details: table[]): number[][]
 ---@field pass? fun(prompt: table, answer: string, detail: table): boolean   for the pass rate
 ---@field key? string   says what it depends on; the recipe's text stands in where it is missing
+---@field both_orders? boolean   P[i][j] and P[j][i] are judged apart and need not add up to 1
 
 --- What a recipe may give, in that form: a table with `prefer`, or just the function.
 ---@return sppo.Preference
@@ -17,7 +18,8 @@ function M.new(source)
   return source
 end
 
---- The matrix for some answers; raises unless it is K x K with values in 0..1.
+--- The matrix for some answers; raises unless it is K x K with values in 0..1, and P[i][j] +
+--- P[j][i] near 1 (0.5..1.5) if not both orders are judged.
 ---@param preference sppo.Preference
 ---@return number[][]
 function M.matrix(preference, prompt, answers, details)
@@ -37,6 +39,11 @@ function M.matrix(preference, prompt, answers, details)
       local value = p[i][j]
       if type(value) ~= 'number' or not (value >= 0 and value <= 1) then
         bad('P[%d][%d] must be in 0..1, got %s', i, j, tostring(value))
+      end
+      if j < i and not preference.both_orders and math.abs(value + p[j][i] - 1) > 0.5 then
+        bad('P[%d][%d] + P[%d][%d] is %g, it must be near 1: P[i][j] is the probability that ' ..
+          'answer i beats answer j (both_orders = true if the order is part of the judgement)', i,
+          j, j, i, value + p[j][i])
       end
     end
   end
