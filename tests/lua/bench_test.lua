@@ -44,6 +44,19 @@ function tests.test_csv()
   lu.assertEquals(select(2, lines[2]:gsub('"[^"]*"', ''):gsub(',', '')), #header - 1)
 end
 
+--- The sections that need a model, with a small one.
+function tests.test_sections()
+  shell.in_folder(function(folder)
+    require('support.small_model').write(folder .. '/m', 1)
+    for section, unit in pairs { train = 's', prefill = 'tokens/s', load = 'ms' } do
+      local lines = figures(('%s --json --repeats 1 --model %s/m'):format(section, folder))
+      local f = assert(json.decode(lines[1]))
+      lu.assertEquals({ f.bench, f.unit }, { section, unit })
+      lu.assertTrue(f.value > 0, section)
+    end
+  end)
+end
+
 --- The machine's speeds are measured, and are in an order that no machine turns round.
 function tests.test_rates()
   local fma, dot = C.sppo_bench_fma(1, 0.02), C.sppo_bench_dot(1, 0.02)
