@@ -10,10 +10,12 @@ local M = {}
 --- Token ids of a conversation as the model's template has it, ready for its answer.
 ---@param model sppo.Model
 ---@param messages { role: string, content: string }[]
+---@param options? { add_generation_prompt: boolean }  true: with what comes before an answer
 ---@return integer[]
-function M.prompt_tokens(model, messages)
+function M.prompt_tokens(model, messages, options)
   if not model.tokenizer then engine.raise('argument', model.path .. ': has no tokenizer', 2) end
-  local pieces, err = chat.render(model.template, messages, { add_generation_prompt = true })
+  local pieces, err = chat.render(model.template, messages, options or
+    { add_generation_prompt = true })
   if not pieces then engine.raise('format', ('%s: %s'):format(model.path, err)) end
   return model.tokenizer:encode_pieces(pieces)
 end

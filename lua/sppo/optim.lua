@@ -119,10 +119,10 @@ end
 --- steps, then by the schedule's name.
 ---@param schedule 'linear'|'constant'|'cosine'
 ---@param warmup number  share of all steps
----@param compat? string 'uclaml': transformers' schedule, which starts at 0
-function M.schedule(schedule, step, total, warmup, compat)
+---@param from_zero? boolean  transformers' schedule: the warm-up starts at 0
+function M.schedule(schedule, step, total, warmup, from_zero)
   local w = math.ceil(warmup * total)
-  if step < w then return (compat == 'uclaml' and step or step + 1) / w end
+  if step < w then return (from_zero and step or step + 1) / w end
   if schedule == 'constant' then return 1 end
   local progress = (step - w) / math.max(1, total - w)
   if schedule == 'cosine' then return 0.5 * (1 + math.cos(math.pi * progress)) end

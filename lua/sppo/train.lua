@@ -159,7 +159,7 @@ local function step(run, groups, number, total)
     engine.raise('nonfinite', ('train: the loss is %s at step %d; no weight was changed'):format(
       tostring(loss), number))
   end
-  local lr = t.lr * optim.schedule(t.schedule, number - 1, total, t.warmup, t.compat)
+  local lr = t.lr * optim.schedule(t.schedule, number - 1, total, t.warmup, t.from_zero)
   local norm = optim.step(run.optimizer, run.parameters, run.state, lr, number, t.clip)
   local metrics = objective.metrics(sums, n, t)
   metrics.round, metrics.step, metrics.loss, metrics.grad_norm = run.round, number, loss, norm

@@ -85,7 +85,7 @@ return {
     'FILE:7: sample.k must be an integer in 2..4096, got 1',
     'FILE:8: sample.max_new_tokens must be an integer in 1..1048576, got 12.5',
     'FILE:10: train.loss is \'spo\', it must be one of ' ..
-      'dpo, hinge, ipo, sppo, sppo_hard, sppo_single (did you mean \'sppo\'?)',
+      'dpo, hinge, ipo, ipo_mean, kto_pair, sppo, sppo_hard, sppo_single (did you mean \'sppo\'?)',
     'FILE:11: train.lr has 1 values for 2 rounds',
     'FILE:12: train.eta(2) must be a number in 1e-09..1000000000, got \'x\'',
     ('FILE:13: train.clip must be a number in 0..1000000000, got %.14g'):format(0 / 0),
@@ -98,6 +98,20 @@ end
 function tests.test_wrong_sections()
   fails(good .. 'train = 3, [1] = 2 }',
     'FILE: unknown key \'1\'\nFILE:6: train must be a table, got number')
+end
+
+function tests.test_compat()
+  local v = assert(load(good .. '}')).values.compat
+  lu.assertEquals({ v.double_bos, v.schedule }, { false, false })
+  local uclaml = good .. "compat = 'uclaml' }"
+  v = assert(load(uclaml, { { 'compat.double_bos', 'false' } })).values.compat
+  lu.assertEquals({ v.double_bos, v.schedule, v.keep_end }, { false, true, true })
+  v = assert(load(good .. '}', { { 'compat', 'uclaml' } })).values.compat
+  lu.assertTrue(v.double_bos)
+  fails(good .. "compat = 'uclam' }",
+    "FILE:6: unknown compat 'uclam' (did you mean 'uclaml'?)")
+  fails(good .. 'compat = { double_boss = true } }',
+    "FILE:6: unknown key 'compat.double_boss' (did you mean 'compat.double_bos'?)")
 end
 
 function tests.test_not_a_recipe()

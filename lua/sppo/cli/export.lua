@@ -8,6 +8,7 @@ local M = {
   examples = {
     'sppo export runs/quickstart/round-3/weights my-model',
     'sppo export runs/quickstart/round-3/weights my-model.gguf --dtype q8_0',
+    'sppo export runs/quickstart/round-1 pairs.jsonl',
   },
 }
 
@@ -18,15 +19,29 @@ local dtypes = {
 
 function M.define(parser)
   parser:argument('model', 'A folder (weights of a run, too) or GGUF file, or a fetched model.')
-  parser:argument('to', 'FILE.gguf for llama.cpp; else a new folder as Hugging Face has it.')
+  parser:argument('to', 'FILE.gguf for llama.cpp; FILE.jsonl: a round\'s pairs, with the ' ..
+    'official code\'s columns; else a new folder as Hugging Face has it.')
   parser:option('--dtype', 'Of matrices. Folder: bf16, f32. GGUF: f16, bf16, q8_0, f32.')
     :argname('DTYPE')
   parser:flag('--force', 'Replace what is there.')
 end
 
+--- The pairs of a round's folder.
+local function write_pairs(args)
+  local folder, round = args.model:gsub('/+$', ''):match('^(.*)/round%-(%d+)$')
+  if not folder then
+    exit.usage(('export: %s is not a round of a run'):format(args.model),
+      'sppo export runs/quickstart/round-1 pairs.jsonl')
+  end
+  local text, err = require('sppo.data.uclaml').lines(folder, tonumber(round))
+  if not text then exit.data(err) end
+  files.write(args.to, text)
+  output.write(('%s: %d pairs\n'):format(args.to, select(2, text:gsub('\n', '\n'))))
+end
+
 function M.run(args)
   local kind = args.to:match('%.gguf$') and 'gguf' or 'folder'
-  local allowed = dtypes[kind]
+  local allowed, pairs_only = dtypes[kind], args.to:match('%.jsonl$') ~= nil
   local dtype = args.dtype or allowed[1]
   local known = {}
   for _, d in ipairs(allowed) do known[d] = true end
@@ -44,6 +59,7 @@ function M.run(args)
         'sppo export --help')
     end
   end
+  if pairs_only then return write_pairs(args) end
   local model_of = require 'sppo.model'
   local model, err = model_of.open(args.model, { dtype = 'f32' })
   if not model then exit.data(err) end

@@ -1,5 +1,6 @@
 --- The prompts of a round in one form: { id, text, kind?, tokens?, messages?, ... }.
 
+local compat = require 'sppo.compat'
 local engine = require 'sppo.ffi'
 local generate = require 'sppo.generate'
 
@@ -61,15 +62,18 @@ end
 
 --- Token ids of each prompt, as the model's template has it.
 ---@param model sppo.Model
+---@param switches table<string, boolean>  the recipe's `compat`
 ---@return { id: integer, tokens: integer[] }[]
-function M.tokens(model, list)
+function M.tokens(model, list, switches)
   local out = {}
   for i, p in ipairs(list) do
-    out[i] = {
-      id = p.id,
-      tokens = p.tokens or generate.prompt_tokens(model,
-        p.messages or { { role = 'user', content = p.text } }),
-    }
+    local tokens = p.tokens
+    if not tokens then
+      local messages = compat.messages(switches,
+        p.messages or { { role = 'user', content = p.text } })
+      tokens = compat.tokens(switches, model, generate.prompt_tokens(model, messages))
+    end
+    out[i] = { id = p.id, tokens = tokens }
   end
   return out
 end

@@ -64,6 +64,15 @@ local function leaf_text(name, spec, value)
   end
 end
 
+--- A section that is given by the name of a preset, as a table; another value as it is.
+local function preset_of(spec, value)
+  local preset = spec and spec.presets and spec.presets[value]
+  if not preset then return value end
+  local copy = {}
+  for key, v in pairs(preset) do copy[key] = v end
+  return copy
+end
+
 --- Checks a section's keys and fills defaults; errors go to `report(name, text)`, the name being
 --- 'train.lr'. A recipe with a `run` of its own may leave out what only self-play needs.
 local function check_section(values, section, prefix, rounds, own_run, report)
@@ -77,7 +86,10 @@ local function check_section(values, section, prefix, rounds, own_run, report)
   for _, key in ipairs(known_keys(section)) do
     local spec, value, name = section[key], values[key], prefix .. key
     if spec.section then
-      if value ~= nil and type(value) ~= 'table' then
+      value = preset_of(spec, value)
+      if spec.presets and type(value) == 'string' then
+        report(name, check.unknown(name, value, known_keys(spec.presets)))
+      elseif value ~= nil and type(value) ~= 'table' then
         report(name, ('%s must be a table, got %s'):format(name, type(value)))
       else
         values[key] = value or {}
@@ -129,6 +141,7 @@ local function override(values, path, text)
   local parts = {}
   for part in path:gmatch('[^.]+') do parts[#parts + 1] = part end
   for i = 1, #parts - 1 do
+    node[parts[i]] = preset_of(schema.keys[path:match('^[^.]+')], node[parts[i]])
     if type(node[parts[i]]) ~= 'table' then node[parts[i]] = {} end
     node = node[parts[i]]
   end

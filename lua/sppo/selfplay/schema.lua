@@ -2,8 +2,10 @@
 --- Validation, the resolved recipe, `sppo validate --keys` and docs/recipes.md are made from it.
 ---
 --- `required`: 'always', or 'selfplay': unless the recipe has a `run` of its own.
+--- `presets`: names that stand for a whole section.
 --- `schedule = true`: the value may also be a list (one entry a round) or a function of the round.
 
+local compat = require 'sppo.compat'
 local log_z = require 'sppo.log_z'
 local losses = require 'sppo.losses'
 local optim = require 'sppo.optim'
@@ -97,8 +99,8 @@ M.keys = {
       doc = 'compute layers again in backward: less memory, a third more work' },
     checkpoint_seconds = { type = 'number', low = 0, high = 1e9, default = 120,
       doc = 'time between checkpoints' },
-    compat = one_of({ 'none', 'uclaml' }, 'none', 'uclaml: the official code\'s schedule'),
   } },
+  compat = { section = compat.keys, presets = { uclaml = compat.uclaml, none = {} } },
   evaluate = { section = with(sampling, {
     k = integer(1, 4096, 2, 'answers of each held-out prompt'),
     on = one_of({ 'held_out', 'validation' }, 'held_out', 'which prompts'),

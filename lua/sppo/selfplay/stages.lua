@@ -1,5 +1,6 @@
 --- The five stages of a round: each reads the files of the one before it and writes its own.
 
+local compat = require 'sppo.compat'
 local engine = require 'sppo.ffi'
 local evaluate = require 'sppo.evaluate'
 local files = require 'sppo.files'
@@ -90,7 +91,8 @@ function Run:sample_into(path, t, list, options, label)
   local have = records:count()
   local rest = {}
   for i = have + 1, #list do rest[#rest + 1] = list[i] end
-  local all, tokens = prompts.tokens(model, list), {}
+  local switches = self.recipe.values.compat
+  local all, tokens = prompts.tokens(model, list, switches), {}
   for i = have + 1, #list do tokens[#tokens + 1] = all[i] end
   local shared = sample.shared(all)
 
@@ -100,7 +102,8 @@ function Run:sample_into(path, t, list, options, label)
   local ok, failure = pcall(sample.run, model, tokens, {
     k = options.k, temperature = options.temperature, top_p = options.top_p, top_k = options.top_k,
     min_p = options.min_p, max_new_tokens = options.max_new_tokens, batch = options.batch,
-    seed = self.recipe.values.seed, round = t, stop_ids = stop_ids(model), shared = shared,
+    seed = self.recipe.values.seed, round = switches.same_draws and label == 'sample' and 1 or t,
+    stop_ids = stop_ids(model), shared = shared,
     on_step = function(rows)
       drawn = drawn + rows
       local now = C.sppo_clock()
@@ -217,7 +220,7 @@ function M.count_ties(records, i, sums)
   end
 end
 
---- The last ids of a prompt that is longer than `max_prompt`, whole otherwise.
+--- The first `room` tokens of an answer, and whether there were more.
 local function cut(answer, room)
   if #answer.tokens <= room then return answer.tokens, false end
   local tokens = {}
@@ -225,52 +228,144 @@ local function cut(answer, room)
   return tokens, true
 end
 
+--- The row of a prompt's selected answers, with log pi_t as it was recorded while sampling; nil and
+--- the reason if it can't be trained on.
+local function row_of(record, judged, selector, options, switches)
+  local wins, matrix = judged.wins, judged.matrix
+  local indices, reason = selector(record.answers, wins, matrix)
+  if not indices then return nil, reason end
+  local estimates = reason or wins
+  if #record.prompt > options.max_prompt and not switches.keep_end then return nil, 'too_long' end
+  local row = { id = record.id, prompt = record.prompt, shared = record.shared, answers = {},
+    wins = wins, pair = matrix[indices[1]][indices[#indices]] }
+  for n, k in ipairs(indices) do
+    local a = record.answers[k]
+    local tokens, truncated = a.tokens, false
+    if not switches.keep_end then
+      tokens, truncated = cut(a, options.max_length - #record.prompt)
+    end
+    row.answers[n] = { index = k, tokens = tokens, truncated = truncated, stopped = a.stopped,
+      win = estimates[k], logprob = select_of.answer_logprob(a.logprobs, #tokens) }
+  end
+  return row
+end
+
+--- log pi_t of rows' answers by pi_t itself, where they are not what was sampled.
+function Run:rescore(t, rows, options)
+  local model = self:sampling_model(t)
+  for _, micro in ipairs(score.micro_batches(rows, options.micro_tokens)) do
+    local logprobs, i = scope.run(function()
+      return score.logprobs(model.net, micro):tolist()
+    end), 0
+    for _, row in ipairs(micro) do
+      for _, answer in ipairs(row.answers) do
+        i = i + 1
+        answer.logprob = logprobs[i]
+      end
+    end
+  end
+end
+
+local CHUNK = 64 -- rows that are held at once
+
+--- Writes what `next_row` gives (a row, false for none of a prompt, nil at the end) as round t's
+--- rows, changed by the recipe's `compat` first. `score_all`: log pi_t was not recorded.
+---@return integer written, integer truncated answers
+function Run:write_rows(t, path, options, next_row, score_all)
+  local switches, written, truncated = self.recipe.values.compat, 0, 0
+  files.remove(path)
+  local records, err = files.records(path, true)
+  if not records then error(err, 0) end
+  local rows = {}
+  local function flush()
+    local changed = compat.changes_rows(switches)
+    if changed then compat.rows(switches, self:sampling_model(t), rows, options) end
+    if changed or score_all then self:rescore(t, rows, options) end
+    for _, row in ipairs(rows) do
+      row.prompt = msgpack.i32(row.prompt)
+      for _, a in ipairs(row.answers) do
+        truncated = truncated + (a.truncated and 1 or 0)
+        a.tokens, a.truncated, a.stopped = msgpack.i32(a.tokens), nil, nil
+      end
+      records:append(row)
+    end
+    written, rows = written + #rows, {}
+  end
+  for row in next_row do
+    rows[#rows + 1] = row or nil
+    if #rows == CHUNK then flush() end
+  end
+  flush()
+  records:sync()
+  records:close()
+  return written, truncated
+end
+
 --- The rows that training reads: a prompt with its chosen answers, their estimates and log pi_t.
 function Run:select(t)
   local options = recipe_of.at_round(self.recipe, 'train', t)
-  local how = self.recipe.values.select
+  local how, switches = self.recipe.values.select, self.recipe.values.compat
   local name = ('round-%d/rows.msgpack'):format(t)
   local key = type(how) == 'function' and self:source_key() or how
-  local inputs = { 'select', key, options.max_prompt, options.max_length }
+  local inputs = { 'select', key, options.max_prompt, options.max_length, switches }
   self:stage('select', t, inputs, { name }, function()
-    files.remove(self.folder:file(name))
     local selector = type(how) == 'function' and how or select_of[how]
     local answers = read(self.folder:file(('round-%d/answers.msgpack'):format(t)))
     local matrices = read(self.folder:file(('round-%d/preference.msgpack'):format(t)))
-    local records, err = files.records(self.folder:file(name), true)
-    if not records then error(err, 0) end
-    local counts = { used = 0, tie = 0, identical = 0, too_long = 0, truncated = 0 }
-    for i, record in ipairs(answers) do
-      local wins = matrices[i].wins
-      local indices, reason = selector(record.answers, wins, matrices[i].matrix)
-      local estimates = indices and reason or wins
-      if indices and #record.prompt > options.max_prompt then indices, reason = nil, 'too_long' end
-      if not indices then
-        counts[reason] = (counts[reason] or 0) + 1
-      else
-        local row = { id = record.id, prompt = msgpack.i32(record.prompt),
-          shared = record.shared, answers = {}, wins = wins,
-          pair = matrices[i].matrix[indices[1]][indices[#indices]] }
-        for n, k in ipairs(indices) do
-          local a = record.answers[k]
-          local tokens, truncated = cut(a, options.max_length - #record.prompt)
-          local logprob = select_of.answer_logprob(a.logprobs, #tokens)
-          counts.truncated = counts.truncated + (truncated and 1 or 0)
-          row.answers[n] = {
-            index = k, tokens = msgpack.i32(tokens), win = estimates[k], logprob = logprob,
-          }
-        end
-        records:append(row)
-        counts.used = counts.used + 1
-      end
-    end
-    records:sync()
-    records:close()
-    self.folder:metrics { round = t, ['select/used'] = counts.used, ['select/tie'] = counts.tie,
+    local counts, i = { tie = 0, identical = 0, too_long = 0 }, 0
+    local used, truncated = self:write_rows(t, self.folder:file(name), options, function()
+      i = i + 1
+      if not answers[i] then return nil end
+      local row, reason = row_of(answers[i], matrices[i], selector, options, switches)
+      if row then return row end
+      counts[reason] = (counts[reason] or 0) + 1
+      return false
+    end)
+    self.folder:metrics { round = t, ['select/used'] = used, ['select/tie'] = counts.tie,
       ['select/identical'] = counts.identical, ['select/too_long'] = counts.too_long,
-      ['data/truncated_ratio'] = counts.truncated / math.max(1, counts.used) }
+      ['data/truncated_ratio'] = truncated / math.max(1, used) }
     self:say(('round %d: %d of %d prompts give a pair (%d tie, %d identical, %d too long)'):format(
-      t, counts.used, #answers, counts.tie, counts.identical, counts.too_long))
+      t, used, #answers, counts.tie, counts.identical, counts.too_long))
+  end)
+end
+
+--- Rows from pairs that are there already (lua/sppo/data/uclaml.lua), in place of sampling, judging
+--- and selecting: for recipes with a `run` of their own. log pi_t is computed by pi_t.
+---@param t integer
+---@param pairs_of { messages: table[], chosen: string, rejected: string, pair: number, win: number,
+---   lose: number }[]
+function Run:given(t, pairs_of)
+  local options = recipe_of.at_round(self.recipe, 'train', t)
+  local name = ('round-%d/rows.msgpack'):format(t)
+  files.make_folder(self.folder:file('round-' .. t))
+  local inputs = { 'given', pairs_of, options.max_prompt, options.max_length, self:policy_key() }
+  self:stage('given', t, inputs, { name }, function()
+    local switches, model, i = self.recipe.values.compat, self:sampling_model(t), 0
+    local function row(pair)
+      local list = { { id = i - 1, messages = pair.messages } }
+      local made = { id = i - 1, prompt = prompts.tokens(model, list, switches)[1].tokens,
+        shared = 0, answers = {}, pair = pair.pair, wins = { pair.win, pair.lose } }
+      if #made.prompt > options.max_prompt and not switches.keep_end then return false end
+      for n, text in ipairs { pair.chosen, pair.rejected } do
+        local tokens, truncated = model.tokenizer:encode(text), false
+        tokens[#tokens + 1] = model.eos_ids[1]
+        if not switches.keep_end then
+          tokens, truncated = cut({ tokens = tokens }, options.max_length - #made.prompt)
+        end
+        made.answers[n] = { index = n, tokens = tokens, truncated = truncated, stopped = true,
+          win = made.wins[n] }
+      end
+      return made
+    end
+    local used, truncated = self:write_rows(t, self.folder:file(name), options, function()
+      i = i + 1
+      return pairs_of[i] and row(pairs_of[i])
+    end, true)
+    self.folder:metrics { round = t, ['select/used'] = used,
+      ['select/too_long'] = #pairs_of - used, ['data/truncated_ratio'] = truncated /
+        math.max(1, used) }
+    self:say(('round %d: %d of %d given pairs are used (%d too long)'):format(t, used, #pairs_of,
+      #pairs_of - used))
   end)
 end
 
@@ -337,6 +432,7 @@ function Run:train(t)
   local options = recipe_of.at_round(self.recipe, 'train', t)
   local name = ('round-%d/weights'):format(t)
   local checkpoint = ('round-%d/checkpoint'):format(t)
+  options.from_zero = self.recipe.values.compat.schedule
   local key = {}
   for k, v in pairs(options) do
     if k ~= 'checkpoint_seconds' then key[k] = type(v) == 'function' and self:source_key() or v end
@@ -440,7 +536,7 @@ end
 
 function Run:policy_key()
   local policy = self.recipe.values.policy
-  return { policy.model, policy.dtype }
+  return { policy.model, policy.dtype, self.recipe.values.compat }
 end
 
 --- Recipes' functions can't be hashed: their text stands for them.
