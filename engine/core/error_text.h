@@ -174,7 +174,7 @@
 
 /* ---- tokenizer ---- */
 #define TEXT_BPE_MEMORY "tokenizer: out of memory"
-#define TEXT_BPE_PATTERN "tokenizer: pre-tokenizer '%.64s' is none of gpt2, smollm, llama-bpe, qwen2"
+#define TEXT_BPE_PATTERN "tokenizer: pre-tokenizer '%.64s' is none of gpt2, smollm, llama-bpe, qwen2, metaspace, none"
 #define TEXT_BPE_VOCAB "tokenizer: %lld tokens, a vocabulary has 1..%d"
 #define TEXT_BPE_VOCAB_TEXT "tokenizer: the tokens have more than %d MiB of text"
 #define TEXT_BPE_LATE "tokenizer: a %s comes too late, order is tokens, merges, finish"
@@ -197,6 +197,31 @@
 #define TEXT_BPE_UTF8 "tokenizer: the text is not UTF-8 (at byte %lld)"
 #define TEXT_BPE_MATCH "tokenizer: the pre-tokenizer gave up (at byte %lld, PCRE2 error %d)"
 #define TEXT_BPE_NFC "tokenizer: the text cannot be composed: %s"
+
+#define TEXT_BPE_FORM "tokenizer: %s"
+#define TEXT_BPE_STEP "tokenizer: normalisation step %d is %s"
+#define TEXT_BPE_STEPS "tokenizer: more than %d normalisation steps"
+#define TEXT_BPE_NORMALIZED "tokenizer: the text has more than %d MiB after normalisation"
+#define TEXT_BPE_BYTE "tokenizer: token %lld is no byte like <0x0A>"
+#define TEXT_BPE_BYTE_TWICE "tokenizer: tokens %d and %lld are the same byte"
+
+/* ---- SentencePiece ---- */
+#define TEXT_SPM_FILE "sentencepiece: %s (at byte %lld)"
+#define TEXT_SPM_TYPE "sentencepiece: model type %llu is not supported, unigram (1) and BPE (2) are"
+#define TEXT_SPM_COUNT "sentencepiece: %lld pieces, a model has 1..%d"
+#define TEXT_SPM_LENGTH "sentencepiece: piece %lld has %lld bytes, it may have 1..%d"
+#define TEXT_SPM_PIECE "sentencepiece: piece %lld %s"
+#define TEXT_SPM_SCORE "sentencepiece: piece %lld has score %g, it must be in -1e9..1e9"
+#define TEXT_SPM_KIND "sentencepiece: piece %lld has type %d, types are 1..6"
+#define TEXT_SPM_SAME "sentencepiece: pieces %d and %d are the same"
+#define TEXT_SPM_UNKNOWN "sentencepiece: %lld pieces of type unknown, one is wanted"
+#define TEXT_SPM_BYTES "sentencepiece: %d of 256 bytes have a piece, byte fallback is %s"
+#define TEXT_SPM_NESTED "sentencepiece: more than %d user-defined pieces begin piece %d"
+#define TEXT_SPM_NORMAL "sentencepiece: a unigram model has no normal piece"
+#define TEXT_SPM_CHARSMAP "sentencepiece: the map of characters %s"
+#define TEXT_SPM_LIBRARY "sentencepiece: the library refuses it: %s"
+#define TEXT_SPM_STATE "sentencepiece: %s"
+#define TEXT_SPM_MEMORY "sentencepiece: out of memory"
 
 /* ---- sampling ---- */
 #define TEXT_SAMPLE_OPTION "sample: %s must be in %g..%g, got %g"

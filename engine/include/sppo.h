@@ -390,34 +390,81 @@ sppo_status sppo_sample_tokens(sppo_tensor *logits, const sppo_sample_options *o
 double sppo_philox_uniform(uint64_t seed, uint32_t a, uint32_t b, uint32_t c, uint32_t d);
 
 /* ---- tokenizer ----
- * Byte-level BPE, built from data that may be hostile: new, then every token, then every merge in
- * the order of rank, then finish. SPPO_ERR_FORMAT says what is wrong with the data; after a failure
- * only free is of use. One thread at a time. */
+ * Byte-pair encoding, or a SentencePiece model, built from data that may be hostile: new, then every
+ * token, then every merge in the order of rank, then finish. SPPO_ERR_FORMAT says what is wrong
+ * with the data; after a failure only free is of use. One thread at a time. */
 
 typedef struct sppo_bpe sppo_bpe;
+typedef struct sppo_spm sppo_spm;
 
 typedef enum sppo_token_kind {
     SPPO_TOKEN_NORMAL,   // what text becomes
     SPPO_TOKEN_SPECIAL,  // control: only where the caller allows it
     SPPO_TOKEN_ADDED,    // user-defined: found in any text before it is split into words
-    SPPO_TOKEN_UNUSED    // has an id, never made from text
+    SPPO_TOKEN_UNUSED,   // has an id, never made from text
+    SPPO_TOKEN_BYTE      // "<0x0A>": a byte of a character that has no token
 } sppo_token_kind;
 
+/* What merging begins with, and how normal tokens are written. */
+typedef enum sppo_bpe_form {
+    SPPO_BPE_LETTERS,     // bytes, written in GPT-2's letters
+    SPPO_BPE_RANKS,       // bytes, as they are; no merges are given: a pair whose bytes are a token
+                          // merges, the lowest id first (tiktoken)
+    SPPO_BPE_CHARACTERS,  // characters; one without a token becomes its bytes' tokens, or unknown
+    SPPO_BPE_PIECES       // a SentencePiece model makes the ids, see sppo_bpe_use
+} sppo_bpe_form;
+
 typedef struct sppo_bpe_options {
-    int32_t whole_words;  // a word that is a token is not merged from bytes (Llama-3)
-    int32_t nfc;          // text is composed first (Qwen2)
+    int32_t whole_words;   // a word that is a token is not merged from bytes (Llama-3)
+    int32_t nfc;           // text is composed first (Qwen2)
+    int32_t form;          // sppo_bpe_form
+    int32_t fuse_unknown;  // characters in a row that are unknown are one token
 } sppo_bpe_options;
 
+/* What is done with plain text before it is split, in the order of adding. */
+typedef enum sppo_bpe_step {
+    SPPO_STEP_NFC,
+    SPPO_STEP_NFD,
+    SPPO_STEP_NFKC,
+    SPPO_STEP_NFKD,
+    SPPO_STEP_REPLACE,          // each `from` by `to`
+    SPPO_STEP_COLLAPSE,         // two or more of `from` in a row by one `to`
+    SPPO_STEP_TRIM_LEFT,        // `from` at the start, however often
+    SPPO_STEP_TRIM_RIGHT,       // and at the end
+    SPPO_STEP_STRIP_LEFT,       // white space at the start
+    SPPO_STEP_STRIP_RIGHT,      // and at the end
+    SPPO_STEP_PREPEND,          // `to` in front of a text that is not empty
+    SPPO_STEP_PREPEND_MISSING,  // only where it does not begin so
+    SPPO_STEP_PREPEND_FIRST,    // only in front of what was put first, no special token before it
+    SPPO_STEP_PREPEND_FIRST_MISSING,
+    SPPO_STEP_CHARSMAP  // `from` is a compiled map of SentencePiece
+} sppo_bpe_step;
+
 /* A tokenizer of `vocab` tokens that splits text into words by pattern "gpt2", "smollm",
- * "llama-bpe" or "qwen2"; `options` may be NULL. The caller owns *out. */
+ * "llama-bpe", "qwen2", "metaspace" (a word begins at each U+2581) or "none" (all is one word);
+ * `options` may be NULL. The caller owns *out. */
 sppo_status sppo_bpe_new(sppo_bpe **out, const char *pattern, int64_t vocab,
                          const sppo_bpe_options *options);
 void sppo_bpe_free(sppo_bpe *b);
 
-/* Token `id`, once each of 0..vocab-1. A normal token is written in GPT-2's letters, one for each
- * byte (a space is U+0120); the others as they are, in UTF-8. */
+/* Token `id`, once each of 0..vocab-1. A normal token is written as the form says; the others as
+ * they are, in UTF-8. */
 sppo_status sppo_bpe_add_token(sppo_bpe *b, int64_t id, const char *text, int64_t length,
                                sppo_token_kind kind);
+
+/* A special or added token takes the white space before or after it, where it is found. */
+sppo_status sppo_bpe_set_strip(sppo_bpe *b, int64_t id, int left, int right);
+
+/* The token of characters that have none; without it they are left out. */
+sppo_status sppo_bpe_set_unknown(sppo_bpe *b, int64_t id);
+
+/* One more step; the texts are copied. */
+sppo_status sppo_bpe_add_step(sppo_bpe *b, sppo_bpe_step step, const char *from,
+                              int64_t from_length, const char *to, int64_t to_length);
+
+/* Form PIECES: `m`, finished and of as many pieces or fewer, encodes plain text. Borrowed while b
+ * encodes. */
+sppo_status sppo_bpe_use(sppo_bpe *b, sppo_spm *m);
 
 /* The merge of next rank: two normal tokens in GPT-2's letters with a space between them. */
 sppo_status sppo_bpe_add_merge(sppo_bpe *b, const char *text, int64_t length);
@@ -427,7 +474,8 @@ int64_t sppo_bpe_vocab(const sppo_bpe *b);
 int64_t sppo_bpe_merge_count(const sppo_bpe *b);
 sppo_status sppo_bpe_merge(const sppo_bpe *b, int64_t rank, int32_t *left, int32_t *right);
 
-/* The bytes that token `id` stands for; borrowed while b lives, not ended by a NUL. */
+/* The bytes that token `id` stands for (of CHARACTERS and PIECES: as it is written); borrowed while
+ * b lives, not ended by a NUL. */
 sppo_status sppo_bpe_token(const sppo_bpe *b, int64_t id, const char **bytes, int64_t *length,
                            sppo_token_kind *kind);
 
@@ -442,6 +490,51 @@ sppo_status sppo_bpe_put(sppo_bpe *b, const char *text, int64_t length, int spec
 /* Token ids of all pieces since the last encode; plain text is encoded across their borders.
  * Borrowed until the next put or encode. */
 sppo_status sppo_bpe_encode(sppo_bpe *b, const int32_t **ids, int64_t *count);
+
+/* A SentencePiece model: `parse` a tokenizer.model, or `new` and `add` its pieces; then `finish`,
+ * which checks all of it before the library sees any. Ids are the places of the pieces. The caller
+ * owns *out. SPPO_ERR_FORMAT says what is wrong. */
+typedef enum sppo_piece_kind {  // as tokenizer.model and GGUF number them
+    SPPO_PIECE_NORMAL = 1,
+    SPPO_PIECE_UNKNOWN,
+    SPPO_PIECE_CONTROL,  // never made from text
+    SPPO_PIECE_USER,     // found in any text
+    SPPO_PIECE_UNUSED,
+    SPPO_PIECE_BYTE
+} sppo_piece_kind;
+
+typedef struct sppo_spm_options {
+    int32_t unigram;  // 0: BPE
+    int32_t byte_fallback;
+    int32_t add_dummy_prefix;  // a space in front of the text (behind, if whitespace_suffix)
+    int32_t remove_extra_whitespaces;  // at both ends, and all but one of several
+    int32_t escape_whitespaces;        // a space is U+2581
+    int32_t whitespace_suffix;
+    // Unigram as Hugging Face's tokenizers have it: sums in f64, the unknown piece's text is found
+    int32_t hugging_face;
+} sppo_spm_options;
+
+sppo_status sppo_spm_new(sppo_spm **out, const sppo_spm_options *options);
+sppo_status sppo_spm_parse(sppo_spm **out, const char *data, int64_t bytes);
+sppo_status sppo_spm_add(sppo_spm *m, const char *text, int64_t length, double score, int kind);
+sppo_status sppo_spm_set_charsmap(sppo_spm *m, const char *data, int64_t bytes);
+sppo_status sppo_spm_finish(sppo_spm *m);
+void sppo_spm_free(sppo_spm *m);
+
+/* Borrowed while m lives; to be changed before finish. */
+sppo_spm_options *sppo_spm_settings(sppo_spm *m);
+sppo_status sppo_spm_set_kind(sppo_spm *m, int64_t id, int kind);
+
+int64_t sppo_spm_count(const sppo_spm *m);
+sppo_status sppo_spm_piece(const sppo_spm *m, int64_t id, const char **text, int64_t *length,
+                           double *score, int *kind);
+
+/* Its map of characters, of 0 bytes if it has none; borrowed while m lives. A unigram model does not
+ * apply it: text is normalised before (SPPO_STEP_CHARSMAP). */
+sppo_status sppo_spm_charsmap(const sppo_spm *m, const char **data, int64_t *bytes);
+
+/* The finished model as the bytes of a tokenizer.model; borrowed while m lives. */
+sppo_status sppo_spm_bytes(const sppo_spm *m, const char **data, int64_t *bytes);
 
 /* Length of the longest start of `bytes` that is UTF-8 in whole characters. What follows it: *bad
  * bytes that one U+FFFD replaces; or, where *bad is 0, nothing or a character cut off by the end. */

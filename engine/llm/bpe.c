@@ -1,4 +1,4 @@
-/* bpe.c - builds a byte-level BPE tokenizer from plain data and answers questions about its tokens.
+/* bpe.c - builds a tokenizer from plain data and answers questions about its tokens.
  * Where the data comes from is the caller's business; it may be hostile, so everything is checked
  * here: ids, duplicates, merges that name tokens, sizes. Encoding is in bpe_encode.c.
  *
@@ -25,10 +25,16 @@ sppo_status sppo_bpe_new(sppo_bpe **out, const char *pattern, int64_t vocab,
     sppo_bpe *b = calloc(1, sizeof *b);
     sppo_status st =
         b ? sppo__split_new(&b->split, pattern) : sppo__fail(SPPO_ERR_MEMORY, TEXT_BPE_MEMORY);
+    if (!st && options && (options->form < SPPO_BPE_LETTERS || options->form > SPPO_BPE_PIECES))
+        st = sppo__fail(SPPO_ERR_ARGUMENT, TEXT_BPE_FORM, "unknown form");
+    if (!st && options && options->nfc)
+        st = sppo__normalizer_add(&b->normalizer, SPPO_STEP_NFC, "", 0, "", 0);
     if (!st) {
         b->vocab = vocab;
+        b->unknown = -1;
+        b->form = options ? (sppo_bpe_form)options->form : SPPO_BPE_LETTERS;
         b->whole_words = options && options->whole_words;
-        b->nfc = options && options->nfc;
+        b->fuse_unknown = options && options->fuse_unknown;
         b->token = malloc((size_t)vocab * sizeof *b->token);
         b->cache = calloc(SPPO_BPE_CACHE, sizeof *b->cache);
         if (!b->token || !b->cache) st = sppo__fail(SPPO_ERR_MEMORY, TEXT_BPE_MEMORY);
@@ -46,6 +52,7 @@ sppo_status sppo_bpe_new(sppo_bpe **out, const char *pattern, int64_t vocab,
 void sppo_bpe_free(sppo_bpe *b) {
     if (!b) return;
     sppo__split_free(b->split);
+    sppo__normalizer_free(b->normalizer);
     free(b->token);
     free(b->text);
     free(b->normal);
@@ -91,7 +98,7 @@ sppo_status sppo_bpe_add_token(sppo_bpe *b, int64_t id, const char *text, int64_
     int64_t limit =
         kind == SPPO_TOKEN_SPECIAL || kind == SPPO_TOKEN_ADDED ? SPPO_BPE_MARK : SPPO_BPE_TOKEN;
     if (b->sorted) return sppo__fail(SPPO_ERR_STATE, TEXT_BPE_LATE, "token");
-    if (kind < SPPO_TOKEN_NORMAL || kind > SPPO_TOKEN_UNUSED)
+    if (kind < SPPO_TOKEN_NORMAL || kind > SPPO_TOKEN_BYTE)
         return sppo__fail(SPPO_ERR_ARGUMENT, TEXT_BPE_KIND, (long long)id, (int)kind);
     if (id < 0 || id >= b->vocab)
         return sppo__fail(SPPO_ERR_FORMAT, TEXT_BPE_ID, (long long)id, (long long)b->vocab);
@@ -106,20 +113,61 @@ sppo_status sppo_bpe_add_token(sppo_bpe *b, int64_t id, const char *text, int64_
     b->text = grown;
 
     char *dst = b->text + b->text_length;
-    if (kind == SPPO_TOKEN_NORMAL) {
+    if (kind == SPPO_TOKEN_BYTE && b->form != SPPO_BPE_PIECES) {
+        int byte = sppo__byte_of(text, length);
+        if (byte < 0) return sppo__fail(SPPO_ERR_FORMAT, TEXT_BPE_BYTE, (long long)id);
+        if (b->byte_id[byte] >= 0)
+            return sppo__fail(SPPO_ERR_FORMAT, TEXT_BPE_BYTE_TWICE, b->byte_id[byte],
+                              (long long)id);
+        b->byte_id[byte] = (int32_t)id;
+    }
+    if (kind == SPPO_TOKEN_NORMAL && b->form == SPPO_BPE_LETTERS) {
         length = bytes_of_letters(text, length, dst);
         if (length < 0) return sppo__fail(SPPO_ERR_FORMAT, TEXT_BPE_LETTERS, (long long)id);
+    } else if (kind == SPPO_TOKEN_NORMAL && b->form == SPPO_BPE_RANKS) {
+        memcpy(dst, text, (size_t)length);
     } else {
         int bad;
         if (sppo_utf8_scan(text, length, &bad) != length)
             return sppo__fail(SPPO_ERR_FORMAT, TEXT_BPE_TOKEN_UTF8, (long long)id);
         memcpy(dst, text, (size_t)length);
     }
-    b->token[id] = (sppo__token){b->text_length, (int32_t)length, (int32_t)kind};
+    b->token[id] =
+        (sppo__token){.offset = b->text_length, .length = (int32_t)length, .kind = (int16_t)kind};
     b->text_length += length;
     if (kind == SPPO_TOKEN_NORMAL) b->normals++;
     if (kind == SPPO_TOKEN_SPECIAL) b->specials++;
     if (kind == SPPO_TOKEN_ADDED) b->addeds++;
+    return SPPO_OK;
+}
+
+sppo_status sppo_bpe_set_strip(sppo_bpe *b, int64_t id, int left, int right) {
+    if (id < 0 || id >= b->vocab)
+        return sppo__fail(SPPO_ERR_FORMAT, TEXT_BPE_ID, (long long)id, (long long)b->vocab);
+    b->token[id].strip_left = left != 0;
+    b->token[id].strip_right = right != 0;
+    return SPPO_OK;
+}
+
+sppo_status sppo_bpe_set_unknown(sppo_bpe *b, int64_t id) {
+    if (id < 0 || id >= b->vocab)
+        return sppo__fail(SPPO_ERR_FORMAT, TEXT_BPE_ID, (long long)id, (long long)b->vocab);
+    b->unknown = (int32_t)id;
+    return SPPO_OK;
+}
+
+sppo_status sppo_bpe_add_step(sppo_bpe *b, sppo_bpe_step step, const char *from,
+                              int64_t from_length, const char *to, int64_t to_length) {
+    return sppo__normalizer_add(&b->normalizer, step, from, from_length, to, to_length);
+}
+
+sppo_status sppo_bpe_use(sppo_bpe *b, sppo_spm *m) {
+    if (b->form != SPPO_BPE_PIECES)
+        return sppo__fail(SPPO_ERR_STATE, TEXT_BPE_FORM, "a model for a form other than pieces");
+    if (sppo_spm_count(m) > b->vocab)
+        return sppo__fail(SPPO_ERR_FORMAT, TEXT_BPE_ID, (long long)sppo_spm_count(m) - 1,
+                          (long long)b->vocab);
+    b->model = m;
     return SPPO_OK;
 }
 
@@ -128,7 +176,7 @@ static int compare(const char *a, int64_t na, const char *b, int64_t nb) {
     return order ? order : (na > nb) - (na < nb);
 }
 
-static int by_bytes(const void *a, const void *b) {
+int sppo__bpe_by_bytes(const void *a, const void *b) {
     const sppo__word *x = a, *y = b;
     return compare(x->bytes, x->length, y->bytes, y->length);
 }
@@ -171,12 +219,12 @@ static sppo_status sort_kind(sppo_bpe *b, sppo_token_kind kind, sppo__word **out
     int64_t n = 0;
     for (int64_t i = 0; i < b->vocab; i++) {
         const sppo__token *t = &b->token[i];
-        if (t->kind == (int32_t)kind)
+        if (t->kind == (int16_t)kind)
             words[n++] = (sppo__word){b->text + t->offset, t->length, (int32_t)i};
     }
-    qsort(words, (size_t)n, sizeof *words, by_bytes);
+    qsort(words, (size_t)n, sizeof *words, sppo__bpe_by_bytes);
     for (int64_t i = 1; i < n; i++) {
-        if (by_bytes(&words[i - 1], &words[i]) == 0)
+        if (sppo__bpe_by_bytes(&words[i - 1], &words[i]) == 0)
             return sppo__fail(SPPO_ERR_FORMAT, TEXT_BPE_SAME, words[i - 1].id, words[i].id);
     }
     return SPPO_OK;
@@ -195,18 +243,21 @@ static sppo_status sort_tokens(sppo_bpe *b) {
     if (!st) st = sort_kind(b, SPPO_TOKEN_SPECIAL, &b->special, b->specials);
     if (!st) st = sort_kind(b, SPPO_TOKEN_ADDED, &b->added, b->addeds);
     if (st) return st;
-    for (int64_t i = 0; i < b->normals; i++) {
+    bool bytes = b->form == SPPO_BPE_LETTERS || b->form == SPPO_BPE_RANKS;
+    for (int64_t i = 0; bytes && i < b->normals; i++) {
         if (b->normal[i].length == 1) b->byte_id[(uint8_t)b->normal[i].bytes[0]] = b->normal[i].id;
     }
     b->broken = false;
     return SPPO_OK;
 }
 
-/* The normal token that letters stand for, or -1; `bytes` has room for 2 SPPO_BPE_TOKEN. */
-static int32_t find_letters(const sppo_bpe *b, const char *text, int64_t length, char *bytes,
-                            int64_t *n) {
+/* The normal token that a merge names, or -1; `bytes` has room for 2 SPPO_BPE_TOKEN. */
+static int32_t find_part(const sppo_bpe *b, const char *text, int64_t length, char *bytes,
+                         int64_t *n) {
     if (length < 1 || length > SPPO_BPE_TOKEN) return -1;
-    *n = bytes_of_letters(text, length, bytes);
+    *n = length;
+    if (b->form == SPPO_BPE_LETTERS) *n = bytes_of_letters(text, length, bytes);
+    else memcpy(bytes, text, (size_t)length);
     if (*n < 0) return -1;
     int64_t place = sppo__bpe_search(b->normal, b->normals, bytes, *n);
     return place < 0 ? -1 : b->normal[place].id;
@@ -214,6 +265,8 @@ static int32_t find_letters(const sppo_bpe *b, const char *text, int64_t length,
 
 sppo_status sppo_bpe_add_merge(sppo_bpe *b, const char *text, int64_t length) {
     if (b->finished) return sppo__fail(SPPO_ERR_STATE, TEXT_BPE_LATE, "merge");
+    if (b->form == SPPO_BPE_RANKS || b->form == SPPO_BPE_PIECES)
+        return sppo__fail(SPPO_ERR_STATE, TEXT_BPE_FORM, "a merge for a form that has none");
     sppo_status st = sort_tokens(b);
     if (st) return st;
     long long rank = (long long)b->merges;
@@ -223,8 +276,8 @@ sppo_status sppo_bpe_add_merge(sppo_bpe *b, const char *text, int64_t length) {
 
     char bytes[2 * SPPO_BPE_TOKEN];
     int64_t n = 0, m = 0, place = -1;
-    int32_t left = find_letters(b, text, space - text, bytes, &n), right = -1;
-    if (left >= 0) right = find_letters(b, space + 1, text + length - space - 1, bytes + n, &m);
+    int32_t left = find_part(b, text, space - text, bytes, &n), right = -1;
+    if (left >= 0) right = find_part(b, space + 1, text + length - space - 1, bytes + n, &m);
     if (right >= 0) place = sppo__bpe_search(b->normal, b->normals, bytes, n + m);
     if (place < 0) {
         const char *what = left < 0 ? "left part" : right < 0 ? "right part" : "result";
@@ -235,6 +288,39 @@ sppo_status sppo_bpe_add_merge(sppo_bpe *b, const char *text, int64_t length) {
     if (!grown) return sppo__fail(SPPO_ERR_MEMORY, TEXT_BPE_MEMORY);
     b->merge = grown;
     b->merge[b->merges++] = (sppo__merge){left, right, b->normal[place].id, (int32_t)rank};
+    return SPPO_OK;
+}
+
+/* Form RANKS: every token that two others make is their merge, in the order of (id, left, right). */
+static int by_merged(const void *a, const void *b) {
+    const sppo__merge *x = a, *y = b;
+    if (x->merged != y->merged) return x->merged < y->merged ? -1 : 1;
+    return (x->left > y->left) - (x->left < y->left);
+}
+
+static sppo_status merges_of_ranks(sppo_bpe *b) {
+    for (int64_t i = 0; i < b->normals; i++) {
+        const sppo__word *w = &b->normal[i];
+        if (w->length > SPPO_BPE_MARK)
+            return sppo__fail(SPPO_ERR_FORMAT, TEXT_BPE_LENGTH, (long long)w->id,
+                              (long long)w->length, (long long)SPPO_BPE_MARK);
+        for (int32_t cut = 1; cut < w->length; cut++) {
+            int64_t left = sppo__bpe_search(b->normal, b->normals, w->bytes, cut), right = -1;
+            if (left >= 0)
+                right = sppo__bpe_search(b->normal, b->normals, w->bytes + cut, w->length - cut);
+            if (right < 0) continue;
+            if (b->merges >= 4 * SPPO_BPE_VOCAB)
+                return sppo__fail(SPPO_ERR_FORMAT, TEXT_BPE_MERGES, 4 * SPPO_BPE_VOCAB);
+            sppo__merge *grown =
+                sppo__bpe_grow(b->merge, &b->merge_capacity, b->merges + 1, sizeof *b->merge);
+            if (!grown) return sppo__fail(SPPO_ERR_MEMORY, TEXT_BPE_MEMORY);
+            b->merge = grown;
+            b->merge[b->merges++] =
+                (sppo__merge){b->normal[left].id, b->normal[right].id, w->id, -1};
+        }
+    }
+    if (b->merges) qsort(b->merge, (size_t)b->merges, sizeof *b->merge, by_merged);
+    for (int64_t i = 0; i < b->merges; i++) b->merge[i].rank = (int32_t)i;
     return SPPO_OK;
 }
 
@@ -250,6 +336,12 @@ sppo_status sppo_bpe_finish(sppo_bpe *b) {
     sppo_status st = sort_tokens(b);
     if (st) return st;
     b->broken = true;
+    if (b->form == SPPO_BPE_PIECES && !b->model)
+        return sppo__fail(SPPO_ERR_STATE, TEXT_BPE_FORM, "form pieces without a model");
+    if (b->unknown >= 0 && b->token[b->unknown].kind == SPPO_TOKEN_UNUSED)
+        return sppo__fail(SPPO_ERR_FORMAT, TEXT_BPE_FORM, "the unknown token is unused");
+    if (b->form == SPPO_BPE_RANKS) st = merges_of_ranks(b);
+    if (st) return st;
     b->by_rank = malloc((size_t)(b->merges + 1) * sizeof *b->by_rank);
     b->start = calloc((size_t)b->vocab + 1, sizeof *b->start);
     if (!b->by_rank || !b->start) return sppo__fail(SPPO_ERR_MEMORY, TEXT_BPE_MEMORY);
@@ -262,6 +354,9 @@ sppo_status sppo_bpe_finish(sppo_bpe *b) {
         b->start[m->left + 1]++;
     }
     for (int64_t i = 0; i < b->vocab; i++) b->start[i + 1] += b->start[i];
+    // Pairs that make the same token come in the order of the text, not of the list.
+    for (int64_t i = 0; b->form == SPPO_BPE_RANKS && i < b->merges; i++)
+        b->merge[i].rank = b->merge[i].merged;
     b->broken = false;
     b->finished = true;
     return SPPO_OK;

@@ -1,5 +1,5 @@
-/* bpe.h - the byte-level BPE tokenizer as its own files see it: bpe.c builds it, bpe_encode.c turns
- * text into ids, pretokenize.c cuts text into words. */
+/* bpe.h - the tokenizer as its own files see it: bpe.c builds it, bpe_encode.c turns text into ids,
+ * normalize.c prepares text, pretokenize.c cuts it into words. */
 
 #ifndef SPPO_BPE_H
 #define SPPO_BPE_H
@@ -7,6 +7,7 @@
 #include <stddef.h>
 
 #include "core/error.h"
+#include "llm/normalize.h"
 
 enum {
     SPPO_BPE_TEXT = 16 << 20,   // bytes of text encoded at once
@@ -32,7 +33,8 @@ sppo_status sppo__split_next(sppo__split *s, const char *text, int64_t length, i
 typedef struct sppo__token {
     int64_t offset;  // of its bytes in sppo_bpe.text, -1 for an id without a token yet
     int32_t length;
-    int32_t kind;
+    int16_t kind;
+    bool strip_left, strip_right;  // it takes the white space around it
 } sppo__token;
 
 /* A token's bytes, in an array sorted by them. */
@@ -44,7 +46,7 @@ typedef struct sppo__word {
 
 typedef struct sppo__merge {
     int32_t left, right, merged;
-    int32_t rank;  // sorted by (left, right) after finish
+    int32_t rank;  // sorted by (left, right) after finish; form RANKS: the merged id
 } sppo__merge;
 
 typedef struct sppo__symbol {
@@ -62,7 +64,11 @@ typedef struct sppo__cached {
 
 struct sppo_bpe {
     sppo__split *split;
-    bool whole_words, nfc;
+    sppo__normalizer *normalizer;  // NULL: text is taken as it is
+    sppo_bpe_form form;
+    bool whole_words, fuse_unknown;
+    int32_t unknown;  // -1: none
+    sppo_spm *model;  // of form PIECES, borrowed
     bool sorted, finished;
     bool broken;  // sorting or finishing failed
 
@@ -72,7 +78,7 @@ struct sppo_bpe {
     int64_t text_length, text_capacity;
     sppo__word *normal, *special, *added;  // sorted
     int64_t normals, specials, addeds;
-    int32_t byte_id[256];  // the token of a single byte, -1 for none
+    int32_t byte_id[256];  // the token of a byte, -1 for none
 
     int64_t merges, merge_capacity;
     sppo__merge *merge;
@@ -98,6 +104,12 @@ void *sppo__bpe_grow(void *data, int64_t *capacity, int64_t needed, size_t size)
 /* The words of a sorted array that begin with a prefix: narrows [*low, *high), which holds those
  * that share the first `depth` bytes, to those whose next byte is c. */
 void sppo__bpe_narrow(const sppo__word *words, int64_t *low, int64_t *high, int32_t depth, char c);
+
+/* Order of two words by their bytes, for qsort. */
+int sppo__bpe_by_bytes(const void *a, const void *b);
+
+/* The byte of "<0x0A>", -1 if the text is none such. */
+int sppo__byte_of(const char *text, int64_t length);
 
 /* Its place in the sorted array, or -1. */
 int64_t sppo__bpe_search(const sppo__word *words, int64_t count, const char *bytes, int64_t length);

@@ -7,9 +7,9 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <utf8proc.h>
 
 #include "llm/bpe.h"
+#include "llm/spm.h"
 
 static sppo_status push_id(sppo_bpe *b, int32_t id) {
     int32_t *grown = sppo__bpe_grow(b->ids, &b->capacity, b->count + 1, sizeof *b->ids);
@@ -77,16 +77,49 @@ static sppo_status room_for_symbols(sppo_bpe *b, int64_t count) {
     return SPPO_OK;
 }
 
-static sppo_status merge_word(sppo_bpe *b, const char *word, int64_t length) {
-    sppo_status st = room_for_symbols(b, length);
-    if (st) return st;
+static void add_symbol(sppo_bpe *b, int32_t *count, int32_t id) {
+    b->symbol[*count] = (sppo__symbol){id, *count - 1, *count + 1, -1};
+    ++*count;
+}
+
+/* What merging a word begins with: the tokens of its bytes. */
+static int32_t split_bytes(sppo_bpe *b, const char *word, int64_t length) {
     int32_t count = 0;
     for (int64_t i = 0; i < length; i++) {
         int32_t id = b->byte_id[(uint8_t)word[i]];
-        if (id < 0) continue;  // no token for this byte: left out, as the reference does
-        b->symbol[count] = (sppo__symbol){id, count - 1, count + 1, -1};
-        count++;
+        if (id >= 0) add_symbol(b, &count, id);  // else left out, as the reference does
     }
+    return count;
+}
+
+/* The tokens of its characters; of one that has none its bytes', if all have one, or the unknown
+ * token. */
+static int32_t split_characters(sppo_bpe *b, const char *word, int64_t length) {
+    int32_t count = 0;
+    bool was_unknown = false;
+    for (int64_t i = 0, n; i < length; i += n) {
+        n = 1;
+        while (i + n < length && ((uint8_t)word[i + n] & 0xC0) == 0x80) n++;
+        int64_t place = sppo__bpe_search(b->normal, b->normals, word + i, n);
+        bool bytes = place < 0;
+        for (int64_t k = 0; bytes && k < n; k++) bytes = b->byte_id[(uint8_t)word[i + k]] >= 0;
+        if (place >= 0) {
+            add_symbol(b, &count, b->normal[place].id);
+        } else if (bytes) {
+            for (int64_t k = 0; k < n; k++) add_symbol(b, &count, b->byte_id[(uint8_t)word[i + k]]);
+        } else if (b->unknown >= 0 && !(was_unknown && b->fuse_unknown)) {
+            add_symbol(b, &count, b->unknown);
+        }
+        was_unknown = place < 0 && !bytes;
+    }
+    return count;
+}
+
+static sppo_status merge_word(sppo_bpe *b, const char *word, int64_t length) {
+    sppo_status st = room_for_symbols(b, length);
+    if (st) return st;
+    int32_t count = b->form == SPPO_BPE_CHARACTERS ? split_characters(b, word, length)
+                                                   : split_bytes(b, word, length);
     if (!count) return SPPO_OK;
     b->symbol[count - 1].next = -1;
 
@@ -98,7 +131,7 @@ static sppo_status merge_word(sppo_bpe *b, const char *word, int64_t length) {
         sppo__symbol *s = &b->symbol[i];
         if (s->rank != rank) continue;  // one of the two has been merged since
         sppo__symbol *gone = &b->symbol[s->next];
-        s->id = b->merge[b->by_rank[rank]].merged;
+        s->id = b->form == SPPO_BPE_RANKS ? rank : b->merge[b->by_rank[rank]].merged;
         s->next = gone->next;
         gone->rank = -1;
         if (s->next >= 0) b->symbol[s->next].prev = i;
@@ -149,15 +182,21 @@ static sppo_status encode_words(sppo_bpe *b, const char *text, int64_t length) {
     return st;
 }
 
-static sppo_status encode_plain(sppo_bpe *b, const char *text, int64_t length) {
-    if (!b->nfc || length == 0) return encode_words(b, text, length);
-    utf8proc_uint8_t *composed = NULL;
-    utf8proc_ssize_t n = utf8proc_map((const utf8proc_uint8_t *)text, length, &composed,
-                                      UTF8PROC_STABLE | UTF8PROC_COMPOSE);
-    if (n < 0) return sppo__fail(SPPO_ERR_MEMORY, TEXT_BPE_NFC, utf8proc_errmsg(n));
-    sppo_status st = encode_words(b, (const char *)composed, n);
-    free(composed);
+static sppo_status encode_pieces(sppo_bpe *b, const char *text, int64_t length) {
+    int32_t *ids;
+    int64_t count;
+    sppo_status st = sppo__spm_encode(b->model, text, length, &ids, &count);
+    for (int64_t i = 0; !st && i < count; i++) st = push_id(b, ids[i]);
     return st;
+}
+
+static sppo_status encode_plain(sppo_bpe *b, const char *text, int64_t length) {
+    sppo_status st = sppo__normalize(b->normalizer, b->count == 0, &text, &length);
+    if (st || length == 0) return st;
+    if (b->form == SPPO_BPE_PIECES) return encode_pieces(b, text, length);
+    if (length > INT32_MAX / 2)
+        return sppo__fail(SPPO_ERR_ARGUMENT, TEXT_BPE_TEXT, SPPO_BPE_TEXT >> 20);
+    return encode_words(b, text, length);
 }
 
 /* ---- special and added tokens ---- */
@@ -181,15 +220,26 @@ static int64_t next_mark(const sppo__word *words, int64_t count, const char *tex
     return -1;
 }
 
+/* Widens [*from, *to), the mark with this id in `text`, to what it takes with it: white space not
+ * before `at`. */
+static void widen(const sppo_bpe *b, int32_t id, const char *text, int64_t length, int64_t at,
+                  int64_t *from, int64_t *to) {
+    if (b->token[id].strip_left) *from = sppo__space_before(text, *from, at);
+    if (b->token[id].strip_right) *to = sppo__space_after(text, length, *to);
+}
+
 /* Encodes the plain text put since the last special token. */
 static sppo_status flush(sppo_bpe *b) {
     sppo_status st = SPPO_OK;
-    int64_t at = 0, where = 0, found, length = b->pending_length;
+    int64_t at = 0, from = 0, found, length = b->pending_length;
     const char *text = b->pending;
-    while (!st && (found = next_mark(b->added, b->addeds, text, length, at, &where)) >= 0) {
-        st = encode_plain(b, text + at, where - at);
-        if (!st) st = push_id(b, b->added[found].id);
-        at = where + b->added[found].length;
+    while (!st && (found = next_mark(b->added, b->addeds, text, length, at, &from)) >= 0) {
+        const sppo__word *mark = &b->added[found];
+        int64_t to = from + mark->length;
+        widen(b, mark->id, text, length, at, &from, &to);
+        st = encode_plain(b, text + at, from - at);
+        if (!st) st = push_id(b, mark->id);
+        at = to;
     }
     if (!st && at < length) st = encode_plain(b, text + at, length - at);
     b->pending_length = 0;
@@ -211,13 +261,16 @@ static sppo_status put(sppo_bpe *b, const char *text, int64_t length, bool speci
     int64_t valid = sppo_utf8_scan(text, length, &bad);
     if (valid != length) return sppo__fail(SPPO_ERR_ARGUMENT, TEXT_BPE_UTF8, (long long)valid);
     sppo_status st = SPPO_OK;
-    int64_t at = 0, where = 0, found;
+    int64_t at = 0, from = 0, found;
     while (!st && special &&
-           (found = next_mark(b->special, b->specials, text, length, at, &where)) >= 0) {
-        st = put_plain(b, text + at, where - at);
+           (found = next_mark(b->special, b->specials, text, length, at, &from)) >= 0) {
+        const sppo__word *mark = &b->special[found];
+        int64_t to = from + mark->length;
+        widen(b, mark->id, text, length, at, &from, &to);
+        st = put_plain(b, text + at, from - at);
         if (!st) st = flush(b);
-        if (!st) st = push_id(b, b->special[found].id);
-        at = where + b->special[found].length;
+        if (!st) st = push_id(b, mark->id);
+        at = to;
     }
     return st ? st : put_plain(b, text + at, length - at);
 }

@@ -33,6 +33,8 @@ static const struct {
     {"qwen2", "(?i:" ENDINGS ")|[^\\r\\n\\p{L}\\p{N}]?\\p{L}++|\\p{N}"
               "|\\x20?[^" SPACE "\\p{L}\\p{N}]++[\\r\\n]*+|(?:[" BLANK "]*+[\\r\\n]++)++"
               "|[" SPACE "]+(?![^" SPACE "])|[" SPACE "]++"},
+    {"metaspace", "(?s).[^\\x{2581}]*+"},
+    {"none", "(?s).++"},
 };
 
 struct sppo__split {

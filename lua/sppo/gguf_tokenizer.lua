@@ -1,7 +1,7 @@
 --- A tokenizer as the metadata of a GGUF file (tokenizer.ggml.*), as llama.cpp reads it.
 
 local engine = require 'sppo.ffi'
-local tokenizer_json = require 'sppo.tokenizer_json'
+local tokenizer_write = require 'sppo.tokenizer_write'
 
 local M = {}
 
@@ -23,7 +23,7 @@ function M.write(w, model)
     engine.raise('argument', ('%s: a tokenizer of pattern %s is not written as GGUF'):format(
       model.path, t.pattern))
   end
-  local names, types, merges = tokenizer_json.token_names(t), {}, {}
+  local names, types, merges = tokenizer_write.token_names(t), {}, {}
   for id = 0, count - 1 do types[id + 1] = names[id] and NORMAL or UNUSED end
   for _, token in ipairs(t.specials) do
     types[token.id + 1] = token.special and CONTROL or USER_DEFINED

@@ -131,7 +131,7 @@ function M.open(name, options)
   if source.gguf then model.tokenizer, err = tokenizer.from_gguf(source.gguf)
   else model.tokenizer, err = tokenizer.from_folder(path) end
   -- A model without a tokenizer can be trained on token ids (recipes/tiny.lua).
-  local should_have = source.gguf or files.exists(path .. '/tokenizer.json')
+  local should_have = source.gguf or tokenizer.in_folder(path)
   if not model.tokenizer and should_have then return nil, err end
   model.template = model.tokenizer and model.tokenizer.chat_template
   local ok

@@ -1,11 +1,15 @@
---- Tokenizers: text to token ids and back, byte-level BPE by the engine (engine/llm/bpe.c).
+--- Tokenizers: text to token ids and back, by the engine (engine/llm/bpe.c): byte-level BPE,
+--- tiktoken's ranks, BPE of characters, and SentencePiece models.
 ---
 --- Text is never read as special tokens unless a piece says so: what a user writes stays text. Ids
 --- are those of the Hugging Face tokenizer of the same files; nothing is added in front or behind
 --- (that is the chat template's business, lua/sppo/chat).
 
 local engine = require 'sppo.ffi'
+local files = require 'sppo.files'
 local tokenizer_json = require 'sppo.tokenizer_json'
+local tokenizer_spm = require 'sppo.tokenizer_spm'
+local tokenizer_write = require 'sppo.tokenizer_write'
 
 local ffi, C, try = engine.ffi, engine.C, engine.try
 
@@ -58,7 +62,8 @@ Stream.__index = Stream
 ---@return string
 function Stream:push(id)
   local text
-  text, self.rest = decode_utf8(self.rest .. self.tokenizer:bytes(id))
+  text, self.rest = decode_utf8(self.rest .. self.tokenizer:bytes(id, not self.started))
+  self.started = true
   return text
 end
 
@@ -75,6 +80,7 @@ end
 ---@class sppo.Tokenizer
 ---@field vocab_size integer
 ---@field pattern string          how text is split into words: 'smollm', 'gpt2', ..
+---@field form string             of its tokens: 'LETTERS', 'RANKS', 'CHARACTERS', 'PIECES'
 ---@field bos_id? integer
 ---@field eos_ids integer[]       what ends an answer; the first is the tokenizer's own
 ---@field specials { id: integer, text: string, special: boolean }[]  by id; special = false: tokens
@@ -84,7 +90,8 @@ local Tokenizer = {}
 Tokenizer.__index = Tokenizer
 
 function Tokenizer:__tostring()
-  return ('Tokenizer(%d tokens, %s)'):format(self.vocab_size, self.pattern)
+  return ('Tokenizer(%d tokens, %s)'):format(self.vocab_size,
+    self.form == 'PIECES' and 'sentencepiece' or self.pattern)
 end
 
 local function take(h)
@@ -122,12 +129,22 @@ function Tokenizer:encode_pieces(pieces)
   return take(self.h)
 end
 
---- The bytes that a token stands for: not UTF-8 if it is a part of a character.
+local SPACE = '▁' -- U+2581: a space, in tokens of characters
+
+--- The bytes that a token stands for: not UTF-8 if it is a part of a character. `first`: it begins
+--- a text, so the space that encoding puts there is left out.
 ---@param id integer
+---@param first? boolean
 ---@return string
-function Tokenizer:bytes(id)
+function Tokenizer:bytes(id, first)
   try(C.sppo_bpe_token(self.h, id, text_box, length_box, kind_box))
-  return ffi.string(text_box[0], length_box[0])
+  local text, kind = ffi.string(text_box[0], length_box[0]), tonumber(kind_box[0])
+  if not self.spaced or kind == C.SPPO_TOKEN_SPECIAL then return text end
+  if kind == C.SPPO_TOKEN_BYTE then return string.char(tonumber(text:sub(4, 5), 16)) end
+  if first and self.strip_space and kind == C.SPPO_TOKEN_NORMAL then
+    text = text:gsub('^' .. SPACE, '')
+  end
+  return (text:gsub(SPACE, ' '))
 end
 
 --- The text of token ids, special tokens too, as they are written; always UTF-8.
@@ -135,7 +152,7 @@ end
 ---@return string
 function Tokenizer:decode(ids)
   local parts = {}
-  for i, id in ipairs(ids) do parts[i] = self:bytes(id) end
+  for i, id in ipairs(ids) do parts[i] = self:bytes(id, i == 1) end
   return M.to_utf8(table.concat(parts))
 end
 
@@ -150,6 +167,10 @@ end
 ---@return integer?
 function Tokenizer:id(text)
   local id = tonumber(C.sppo_bpe_find(self.h, text, #text))
+  if id < 0 and self.spaced then
+    text = text:gsub(' ', SPACE)
+    id = tonumber(C.sppo_bpe_find(self.h, text, #text))
+  end
   return id >= 0 and id or nil
 end
 
@@ -161,10 +182,17 @@ function Tokenizer:merge(rank)
   return left_box[0], right_box[0]
 end
 
+--- The bytes of a tokenizer.model, of a tokenizer that is a SentencePiece model.
+---@return string
+function Tokenizer:model_bytes()
+  try(C.sppo_spm_bytes(self.spm, text_box, length_box))
+  return ffi.string(text_box[0], length_box[0])
+end
+
 --- Writes tokenizer.json, tokenizer_config.json, special_tokens_map.json and
 --- generation_config.json into a folder: what `transformers` and from_folder read.
 ---@param folder string
-function Tokenizer:write(folder) tokenizer_json.write(self, folder) end
+function Tokenizer:write(folder) tokenizer_write.write(self, folder) end
 
 -- ---- construction ----
 
@@ -186,24 +214,28 @@ end
 local options_type = ffi.typeof('sppo_bpe_options')
 
 --- A tokenizer without tokens; need(status) ends the construction with the engine's text.
-local function start(bad, pattern, count, options)
+local function start(bad, found)
   local function need(status)
     if status ~= 0 then bad('%s', ffi.string(C.sppo_last_error())) end
   end
   local box = ffi.new('sppo_bpe *[1]')
-  need(C.sppo_bpe_new(box, pattern, count, options_type(options.whole_words and 1 or 0,
-    options.nfc and 1 or 0)))
-  local t = setmetatable({
-    h = ffi.gc(box[0], C.sppo_bpe_free),
-    pattern = pattern,
-    whole_words = options.whole_words or false,
-    nfc = options.nfc or false,
-    eos_ids = {},
-  }, Tokenizer)
+  need(C.sppo_bpe_new(box, found.pattern, found.count, options_type {
+    whole_words = found.whole_words and 1 or 0,
+    nfc = found.nfc and 1 or 0,
+    form = C['SPPO_BPE_' .. found.form],
+    fuse_unknown = found.fuse_unknown and 1 or 0,
+  }))
+  local t = setmetatable({ h = ffi.gc(box[0], C.sppo_bpe_free) }, Tokenizer)
+  for _, field in ipairs { 'pattern', 'form', 'spm', 'spaced', 'strip_space', 'copies', 'bos_id',
+    'chat_template' } do
+    t[field] = found[field]
+  end
+  t.whole_words, t.nfc, t.eos_ids = found.whole_words or false, found.nfc or false,
+    found.eos_ids or {}
   return t, need
 end
 
-local function finish(t, need, bad)
+local function finish(t, need)
   need(C.sppo_bpe_finish(t.h))
   t.vocab_size = tonumber(C.sppo_bpe_vocab(t.h))
   t.specials = {}
@@ -211,10 +243,14 @@ local function finish(t, need, bad)
     need(C.sppo_bpe_token(t.h, id, text_box, length_box, kind_box))
     local kind = tonumber(kind_box[0])
     if kind == C.SPPO_TOKEN_SPECIAL or kind == C.SPPO_TOKEN_ADDED then
-      t.specials[#t.specials + 1] = { id = id, text = t:bytes(id),
+      t.specials[#t.specials + 1] = { id = id, text = ffi.string(text_box[0], length_box[0]),
         special = kind == C.SPPO_TOKEN_SPECIAL }
     end
   end
+  return t
+end
+
+local function check_ends(t, bad)
   local function check(what, id)
     if id ~= nil and (type(id) ~= 'number' or id % 1 ~= 0 or id < 0 or id >= t.vocab_size) then
       bad('the %s token is %s, the vocabulary has %d', what, tostring(id), t.vocab_size)
@@ -222,7 +258,6 @@ local function finish(t, need, bad)
   end
   check('bos', t.bos_id)
   for _, id in ipairs(t.eos_ids) do check('eos', id) end
-  return t
 end
 
 local gguf_kinds = { C.SPPO_TOKEN_NORMAL, C.SPPO_TOKEN_SPECIAL, C.SPPO_TOKEN_SPECIAL,
@@ -233,48 +268,94 @@ local gguf_patterns = {
   ['deepseek-r1-qwen'] = 'qwen2',
 }
 
+--- A tokenizer of plain data (lua/sppo/tokenizer_json.lua says of which fields).
+local function build(bad, found)
+  local t, need = start(bad, found)
+  for _, token in ipairs(found.tokens) do
+    need(C.sppo_bpe_add_token(t.h, token.id, token.text, #token.text, token.kind))
+  end
+  for _, a in ipairs(found.added) do
+    need(C.sppo_bpe_add_token(t.h, a.id, a.text, #a.text,
+      a.special and C.SPPO_TOKEN_SPECIAL or C.SPPO_TOKEN_ADDED))
+    if a.lstrip or a.rstrip then
+      need(C.sppo_bpe_set_strip(t.h, a.id, a.lstrip and 1 or 0, a.rstrip and 1 or 0))
+    end
+  end
+  if found.spm then tokenizer_spm.add_steps(found) end
+  for _, step in ipairs(found.steps) do
+    need(C.sppo_bpe_add_step(t.h, C['SPPO_STEP_' .. step[1]], step[2], #step[2], step[3], #step[3]))
+  end
+  if found.unknown then need(C.sppo_bpe_set_unknown(t.h, found.unknown)) end
+  if found.spm then
+    need(C.sppo_spm_finish(found.spm))
+    need(C.sppo_bpe_use(t.h, found.spm))
+  end
+  for _, merge in ipairs(found.merges or {}) do
+    need(C.sppo_bpe_add_merge(t.h, merge, #merge))
+  end
+  return finish(t, need)
+end
+
+--- Byte-level BPE of a GGUF.
+local function gguf_bytes(g, bad)
+  local function array(key)
+    local i = C.sppo_gguf_key_find(g.h, 'tokenizer.ggml.' .. key)
+    local count = i >= 0 and tonumber(C.sppo_gguf_array_count(g.h, i)) or -1
+    if count < 0 then bad('tokenizer.ggml.%s is missing or no array', key) end
+    return i, count
+  end
+  local tokens, count = array('tokens')
+  local types, type_count = array('token_type')
+  local merges, merge_count = array('merges')
+  if type_count ~= count then bad('%d tokens with %d token types', count, type_count) end
+  local pre = g:string('tokenizer.ggml.pre') or 'default'
+  pre = gguf_patterns[pre] or pre
+  local t, need = start(bad, { pattern = pre, count = count, form = 'LETTERS',
+    whole_words = pre == 'llama-bpe', nfc = pre == 'qwen2' })
+  for id = 0, count - 1 do
+    need(C.sppo_gguf_array_number(g.h, types, id, number_box))
+    local kind = gguf_kinds[number_box[0]]
+    if not kind then bad('token %d has type %g; types 1 to 5 are read', id, number_box[0]) end
+    need(C.sppo_gguf_array_string(g.h, tokens, id, text_box, length_box))
+    need(C.sppo_bpe_add_token(t.h, id, text_box[0], length_box[0], kind))
+  end
+  for rank = 0, merge_count - 1 do
+    need(C.sppo_gguf_array_string(g.h, merges, rank, text_box, length_box))
+    need(C.sppo_bpe_add_merge(t.h, text_box[0], length_box[0]))
+  end
+  return finish(t, need)
+end
+
 --- The tokenizer in a GGUF file's metadata; nil, err.
 ---@param g sppo.Gguf
 ---@return sppo.Tokenizer?
 function M.from_gguf(g)
   return open(g.path, function(bad)
-    local model = g:string('tokenizer.ggml.model')
-    if model ~= 'gpt2' then
-      bad('tokenizer.ggml.model is \'%s\'; this version reads gpt2 (byte-level BPE)',
-        tostring(model))
-    end
-    local function array(key)
-      local i = C.sppo_gguf_key_find(g.h, 'tokenizer.ggml.' .. key)
-      local count = i >= 0 and tonumber(C.sppo_gguf_array_count(g.h, i)) or -1
-      if count < 0 then bad('tokenizer.ggml.%s is missing or no array', key) end
-      return i, count
-    end
-    local tokens, count = array('tokens')
-    local types, type_count = array('token_type')
-    local merges, merge_count = array('merges')
-    if type_count ~= count then bad('%d tokens with %d token types', count, type_count) end
-    local pre = g:string('tokenizer.ggml.pre') or 'default'
-    pre = gguf_patterns[pre] or pre
-    local t, need = start(bad, pre, count,
-      { whole_words = pre == 'llama-bpe', nfc = pre == 'qwen2' })
-    for id = 0, count - 1 do
-      need(C.sppo_gguf_array_number(g.h, types, id, number_box))
-      local kind = gguf_kinds[number_box[0]]
-      if not kind then bad('token %d has type %g; types 1 to 5 are read', id, number_box[0]) end
-      need(C.sppo_gguf_array_string(g.h, tokens, id, text_box, length_box))
-      need(C.sppo_bpe_add_token(t.h, id, text_box[0], length_box[0], kind))
-    end
-    for rank = 0, merge_count - 1 do
-      need(C.sppo_gguf_array_string(g.h, merges, rank, text_box, length_box))
-      need(C.sppo_bpe_add_merge(t.h, text_box[0], length_box[0]))
+    local model, t = g:string('tokenizer.ggml.model'), nil
+    if model == 'gpt2' then
+      t = gguf_bytes(g, bad)
+    elseif model == 'llama' then
+      local found, text = tokenizer_spm.from_gguf(g)
+      if not found then bad('%s', text) end
+      t = build(bad, found)
+    else
+      bad('tokenizer.ggml.model is \'%s\'; this version reads gpt2 (byte-level BPE) and llama '
+        .. '(SentencePiece BPE)', tostring(model))
     end
     t.bos_id = g:number('tokenizer.ggml.bos_token_id')
     t.eos_ids[1] = g:number('tokenizer.ggml.eos_token_id')
     local eot = g:number('tokenizer.ggml.eot_token_id')
     if eot and eot ~= t.eos_ids[1] then t.eos_ids[#t.eos_ids + 1] = eot end
     t.chat_template = g:string('tokenizer.chat_template')
-    return finish(t, need, bad)
+    check_ends(t, bad)
+    return t
   end)
+end
+
+--- Whether a folder holds files of a tokenizer.
+---@param path string
+function M.in_folder(path)
+  return files.exists(path .. '/tokenizer.json') or tokenizer_spm.find(path) ~= nil
 end
 
 --- The tokenizer in a model folder as Hugging Face has it; nil, err.
@@ -283,19 +364,27 @@ end
 function M.from_folder(path)
   local found, err = tokenizer_json.read(path)
   if not found then return nil, err end
-  return open(path .. '/tokenizer.json', function(bad)
-    local t, need = start(bad, found.pattern, found.count, found)
-    for text, id in pairs(found.normal) do
-      need(C.sppo_bpe_add_token(t.h, id, text, #text, C.SPPO_TOKEN_NORMAL))
-    end
-    for _, a in ipairs(found.added) do
-      need(C.sppo_bpe_add_token(t.h, a.id, a.text, #a.text,
-        a.special and C.SPPO_TOKEN_SPECIAL or C.SPPO_TOKEN_ADDED))
-    end
-    for _, merge in ipairs(found.merges) do need(C.sppo_bpe_add_merge(t.h, merge, #merge)) end
-    t.bos_id, t.eos_ids, t.chat_template = found.bos_id, found.eos_ids, found.chat_template
-    return finish(t, need, bad)
+  local name = files.exists(path .. '/tokenizer.json') and 'tokenizer.json' or
+    tokenizer_spm.find(path)
+  return open(path .. '/' .. name, function(bad)
+    local t = build(bad, found)
+    check_ends(t, bad)
+    return t
   end)
+end
+
+--- The tokenizer of one file: a SentencePiece model, or Llama-3's tiktoken ranks; nil, err.
+---@param path string
+---@return sppo.Tokenizer?
+function M.from_file(path)
+  local found, err = tokenizer_spm.read(path, {})
+  if found and found.form == 'PIECES' then found = tokenizer_spm.set_scheme(found, 'always') end
+  if not found then
+    engine.kind('format', err)
+    return nil, err
+  end
+  found.copies = { ['tokenizer.model'] = assert(files.read(path)) }
+  return open(path, function(bad) return build(bad, found) end)
 end
 
 return M

@@ -312,7 +312,7 @@ static void bad_vocabularies(void **state) {
     FAILS(add_token(b, 0, "\u6f22", SPPO_TOKEN_NORMAL), SPPO_ERR_FORMAT, "stands for no byte");
     FAILS(add_token(b, 0, "a\xC4", SPPO_TOKEN_NORMAL), SPPO_ERR_FORMAT, "stands for no byte");
     FAILS(add_token(b, 0, "<\xC4>", SPPO_TOKEN_SPECIAL), SPPO_ERR_FORMAT, "token 0 is not UTF-8");
-    FAILS(add_token(b, 0, "a", (sppo_token_kind)4), SPPO_ERR_ARGUMENT, "unknown kind 4");
+    FAILS(add_token(b, 0, "a", (sppo_token_kind)5), SPPO_ERR_ARGUMENT, "unknown kind 5");
     OK(add_token(b, 0, "a", SPPO_TOKEN_NORMAL));
     FAILS(add_token(b, 0, "b", SPPO_TOKEN_NORMAL), SPPO_ERR_FORMAT, "id 0 has two tokens");
     OK(add_token(b, 1, "b", SPPO_TOKEN_NORMAL));

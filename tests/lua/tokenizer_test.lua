@@ -256,13 +256,14 @@ function M.test_wrong_folders()
   fails('merge 0 has no space', function(d) d.model.merges[1] = 'ab' end)
   fails('merges[1] is neither', function(d) d.model.merges[2] = { 'a' } end)
   fails('model.unk_token is <unk>', function(d) d.model.unk_token = '<unk>' end)
-  fails('its model is not BPE', function(d) d.model.type = 'Unigram' end)
+  fails('its model is WordPiece; BPE and Unigram are read', function(d)
+    d.model.type = 'WordPiece'
+  end)
   fails('no vocab', function(d) d.model.vocab = json.null end)
   fails('normalizer Lowercase', function(d) d.normalizer = { type = 'Lowercase' } end)
-  fails('its pre-tokenizer is none of gpt2, smollm, llama-bpe, qwen2: Metaspace', function(d)
-    d.pre_tokenizer = { type = 'Metaspace' }
+  fails('its pre-tokenizer is none of gpt2, smollm, llama-bpe, qwen2: Whitespace', function(d)
+    d.pre_tokenizer = { type = 'Whitespace' }
   end)
-  fails('added_tokens[0] has lstrip', function(d) d.added_tokens[1].lstrip = true end)
   fails('id 5 is two tokens', function(d) d.model.vocab['<start>'] = 5 end)
   local t, err = tokenizer.from_folder('/nonexistent')
   lu.assertNil(t)
