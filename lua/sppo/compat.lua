@@ -3,6 +3,7 @@
 --- docs/compat.md lists what each changes, and what stands elsewhere (the temperature, the ranker's
 --- conventions).
 
+local chat = require 'sppo.chat'
 local generate = require 'sppo.generate'
 
 local M = {}
@@ -49,8 +50,9 @@ end
 --- The tokens that a template puts between a conversation and its answer.
 local function header_of(model)
   local messages = { { role = 'user', content = 'x' } }
-  local with = generate.prompt_tokens(model, messages)
-  local without = generate.prompt_tokens(model, messages, { add_generation_prompt = false })
+  local with = generate.prompt_tokens(model, messages, { now = chat.STILL })
+  local without = generate.prompt_tokens(model, messages,
+    { now = chat.STILL, add_generation_prompt = false })
   local header = {}
   for i = #without + 1, #with do header[#header + 1] = with[i] end
   return header

@@ -7,17 +7,28 @@ local sample = require 'sppo.sample'
 
 local M = {}
 
---- Token ids of a conversation as the model's template has it, ready for its answer.
+--- Token ids of a conversation as the model's template has it, ready for its answer. Nothing is put
+--- before what the template writes: whether there is a bos token is its business.
 ---@param model sppo.Model
 ---@param messages { role: string, content: string }[]
----@param options? { add_generation_prompt: boolean }  true: with what comes before an answer
+---@param options? { add_generation_prompt?: boolean, now?: number }
+---   add_generation_prompt: with what comes before an answer, unless false; now: what a template
+---   that asks for the date sees (chat.STILL), the clock if absent
 ---@return integer[]
 function M.prompt_tokens(model, messages, options)
-  if not model.tokenizer then engine.raise('argument', model.path .. ': has no tokenizer', 2) end
-  local pieces, err = chat.render(model.template, messages, options or
-    { add_generation_prompt = true })
+  options = options or {}
+  local t = model.tokenizer
+  if not t then engine.raise('argument', model.path .. ': has no tokenizer', 2) end
+  local pieces, err = chat.render(model.template, messages, {
+    add_generation_prompt = options.add_generation_prompt ~= false,
+    variables = {
+      bos_token = t.bos_id and t:decode { t.bos_id },
+      eos_token = t.eos_ids[1] and t:decode { t.eos_ids[1] },
+    },
+    now = options.now,
+  })
   if not pieces then engine.raise('format', ('%s: %s'):format(model.path, err)) end
-  return model.tokenizer:encode_pieces(pieces)
+  return t:encode_pieces(pieces)
 end
 
 local known = { 'k', 'temperature', 'top_p', 'top_k', 'min_p', 'max_new_tokens', 'seed', 'raw' }

@@ -4,6 +4,7 @@
 --- A text is the chat template's prompt, the answer, and the token that ends an answer, which is
 --- where the score is read. Answers of one prompt share its computation.
 
+local chat = require 'sppo.chat'
 local engine = require 'sppo.ffi'
 local generate = require 'sppo.generate'
 local model_config = require 'sppo.model_config'
@@ -23,7 +24,7 @@ local M = {}
 ---@param limits { max_prompt: integer, max_length: integer }
 function M.group(model, prompt, answers, limits)
   local ids = generate.prompt_tokens(model, prompt.messages or
-    { { role = 'user', content = prompt.text } })
+    { { role = 'user', content = prompt.text } }, { now = chat.STILL })
   local group, cut = { prompt = {}, answers = {} }, math.max(0, #ids - limits.max_prompt)
   for i = cut + 1, #ids do group.prompt[#group.prompt + 1] = ids[i] end
   local room = limits.max_length - #group.prompt - 1

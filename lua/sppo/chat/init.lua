@@ -1,45 +1,35 @@
 --- Conversations as a model's chat template writes them, in pieces: only what the template itself
 --- writes may hold special tokens, so no message can pretend to be another role.
 ---
---- This version knows the templates of the ChatML family by their text; anything else is an error.
+--- The template is the model's own (tokenizer_config.json, chat_template.jinja or GGUF metadata), a
+--- text in Jinja that lua/sppo/chat/jinja interprets; docs/chat-templates.md says what it may hold.
+
+local check = require 'sppo.check'
+local jinja = require 'sppo.chat.jinja'
+local json = require 'sppo.json'
 
 local M = {}
 
-local roles = { system = true, user = true, assistant = true }
+local CACHED = 16
 
--- The family: every message in its turn, maybe with a system message that comes first if there is
--- none, and at the end the start of an answer.
-local MESSAGES = "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>'" ..
-  " + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-local DEFAULTS = {
-  "{% if not add_generation_prompt is defined %}{% set add_generation_prompt = false %}{% endif %}",
-  "",
-}
-local LOOP = "{% for message in messages %}"
-local FIRST = "{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\n"
-local FIRST_END = "<|im_end|>\n' }}{% endif %}"
+--- What strftime_now sees in a run: 26 July 2024, which Llama 3's templates fall back to. The same
+--- run has to give the same prompts on any day.
+M.STILL = 1721995200
 
-local function strip(text, prefix)
-  if text:sub(1, #prefix) == prefix then return text:sub(#prefix + 1) end
+--- Compiled templates by their source: a model's is compiled once.
+local compiled, count = {}, 0
+
+--- The compiled template; nil, err, Error.
+local function compile(source)
+  if compiled[source] then return compiled[source] end
+  local template, err, why = jinja.compile(source)
+  if not template then return nil, err, why end
+  if count >= CACHED then compiled, count = {}, 0 end
+  compiled[source], count = template, count + 1
+  return template
 end
 
-local function strip_end(text, suffix)
-  if #text >= #suffix and text:sub(-#suffix) == suffix then return text:sub(1, -#suffix - 1) end
-end
-
---- The template's default system message, '' for none; nil if it is not of the family.
-local function recognise(template)
-  local text = template:gsub('\\n', '\n'):gsub('\n$', '') -- in a literal both are a line feed
-  for _, prefix in ipairs(DEFAULTS) do text = strip(text, prefix) or text end
-  text = strip(text, LOOP)
-  text = text and strip_end(text, MESSAGES)
-  if not text or text == '' then return text end
-  text = strip(text, FIRST)
-  text = text and strip_end(text, FIRST_END)
-  if text and text ~= '' and not text:find("['\\{}]") and not text:find('<|', 1, true) then
-    return text
-  end
-end
+local function given(v) return v ~= nil and v ~= json.null end
 
 --- nil, or what is wrong with a conversation.
 local function check_messages(messages)
@@ -51,44 +41,81 @@ local function check_messages(messages)
     if type(message) ~= 'table' then
       return ('messages[%d] must be a table, got %s'):format(i, type(message))
     end
-    if not roles[message.role] then
-      return ('messages[%d].role must be system, user or assistant, got %s'):format(i,
-        type(message.role) == 'string' and '\'' .. message.role:sub(1, 40) .. '\'' or
-        type(message.role))
+    -- A template may make a special token of it: '<|' + role + '|>'.
+    local role = message.role
+    if type(role) ~= 'string' or not role:find('^%a[%w_-]*$') then
+      return ('messages[%d].role must be a word like system, user or assistant, got %s'):format(i,
+        type(role) == 'string' and '\'' .. role:sub(1, 40) .. '\'' or type(role))
     end
-    if type(message.content) ~= 'string' then
-      return ('messages[%d].content must be a string, got %s'):format(i, type(message.content))
+    local content = message.content
+    if given(content) and type(content) ~= 'string' and type(content) ~= 'table' then
+      return ('messages[%d].content must be a string, got %s'):format(i, type(content))
+    end
+    if not given(content) and not given(message.tool_calls) then
+      return ('messages[%d].content must be a string, got nil'):format(i)
     end
   end
 end
 
+--- A message with its reasoning under every name that templates read, as transformers does it.
+local function with_reasoning(message)
+  local reasoning
+  for _, key in ipairs { 'reasoning', 'thinking', 'reasoning_content' } do
+    if given(message[key]) then reasoning = message[key] end
+  end
+  if not given(reasoning) then return message end
+  local copy = {}
+  for key, v in pairs(message) do copy[key] = v end
+  copy.reasoning_content = reasoning
+  if copy.thinking == nil then copy.thinking = reasoning end
+  return copy
+end
+
+--- messages as the template's value: all from outside but for the roles. nil, err.
+local function messages_value(messages)
+  local plain = {}
+  for i, message in ipairs(messages) do plain[i] = with_reasoning(message) end
+  local list, err = jinja.from_lua(json.array(plain), 'messages')
+  if not list then return nil, err end
+  for i, message in ipairs(messages) do jinja.put(list[i], 'role', message.role) end
+  return list
+end
+
+local known = { 'add_generation_prompt', 'variables', 'tools', 'documents', 'now' }
+
 --- A conversation as pieces for Tokenizer:encode_pieces; nil, err.
 ---@param template string?   the model's chat template, a Jinja text
 ---@param messages { role: string, content: string }[]
----@param options? { add_generation_prompt: boolean }  true: ends where an answer begins
+---@param options? { add_generation_prompt: boolean, variables: table, tools: table[],
+---        documents: table[], now: number }  add_generation_prompt: ends where an answer begins;
+---        variables: more names for the template, their texts trusted (bos_token, eos_token);
+---        tools, documents: as Python's transformers has them; now: what strftime_now sees, seconds
+---        since 1970 (UTC), the clock where it is nil
 ---@return { text: string, special: boolean }[]?
+---@return string? err
+---@return sppo.jinja.Error? why   where it is the template that fails
 function M.render(template, messages, options)
+  options = check.options('chat.render', options, known)
   if type(template) ~= 'string' then return nil, 'the model has no chat template' end
-  local default = recognise(template)
-  if not default then
-    return nil, ('the chat template is not of the ChatML family, which is what this version ' ..
-      'reads; it begins with \'%s\''):format(template:sub(1, 80))
-  end
-  local err = check_messages(messages)
+  local run, err, why = compile(template)
+  if not run then return nil, err, why end
+  err = check_messages(messages)
   if err then return nil, err end
 
-  local pieces = {}
-  local function add(text, special) pieces[#pieces + 1] = { text = text, special = special } end
-  if default ~= '' and messages[1].role ~= 'system' then
-    add('<|im_start|>system\n' .. default .. '<|im_end|>\n', true)
+  local variables = { add_generation_prompt = options.add_generation_prompt == true }
+  for name, v in pairs(options.variables or {}) do
+    variables[name], err = jinja.from_lua(v, name, true)
+    if err then return nil, err end
   end
-  for _, message in ipairs(messages) do
-    add('<|im_start|>' .. message.role .. '\n', true)
-    add(message.content, false)
-    add('<|im_end|>\n', true)
+  for _, name in ipairs { 'tools', 'documents' } do
+    local v = options[name]
+    if v == nil then variables[name] = jinja.NONE
+    else variables[name], err = jinja.from_lua(v, name) end
+    if err then return nil, err end
   end
-  if options and options.add_generation_prompt then add('<|im_start|>assistant\n', true) end
-  return pieces
+  variables.messages, err = messages_value(messages)
+  if err then return nil, err end
+  return run:render(variables, options.now)
 end
 
 return M

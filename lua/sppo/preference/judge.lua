@@ -1,6 +1,7 @@
 --- A language model as the judge: it is shown a prompt and two answers, in both orders, and the
 --- probabilities of the two verdicts as its next token give P(first beats second).
 
+local chat = require 'sppo.chat'
 local check = require 'sppo.check'
 local engine = require 'sppo.ffi'
 local generate = require 'sppo.generate'
@@ -95,7 +96,8 @@ function M.preference(options)
           if i ~= j then
             local text = M.ask(question, said, answers[i], answers[j])
             groups[#groups + 1] = { answers = { { tokens = { ids[1] } }, { tokens = { ids[2] } } },
-              prompt = generate.prompt_tokens(model, { { role = 'user', content = text } }) }
+              prompt = generate.prompt_tokens(model, { { role = 'user', content = text } },
+                { now = chat.STILL }) }
             places[#groups] = { i, j }
           end
         end

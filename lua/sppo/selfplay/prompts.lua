@@ -1,5 +1,6 @@
 --- The prompts of a round in one form: { id, text, kind?, tokens?, messages?, ... }.
 
+local chat = require 'sppo.chat'
 local compat = require 'sppo.compat'
 local engine = require 'sppo.ffi'
 local generate = require 'sppo.generate'
@@ -71,7 +72,8 @@ function M.tokens(model, list, switches)
     if not tokens then
       local messages = compat.messages(switches,
         p.messages or { { role = 'user', content = p.text } })
-      tokens = compat.tokens(switches, model, generate.prompt_tokens(model, messages))
+      tokens = compat.tokens(switches, model, generate.prompt_tokens(model, messages,
+        { now = chat.STILL }))
     end
     out[i] = { id = p.id, tokens = tokens }
   end
