@@ -328,6 +328,7 @@ function M.write(model, path, dtype)
   local text = not arch and ('model_type \'%s\' has no form in GGUF'):format(
     model.config.model_type) or not_said(model.config, name)
   if not text and not model.tokenizer then text = 'there is no tokenizer, which GGUF needs' end
+  text = text or require('sppo.gguf_tokenizer').not_said(model.tokenizer)
   if not text and model.net.score then text = 'a reward model has no form in GGUF' end
   if text then
     text = ('%s: %s'):format(model.path, text)

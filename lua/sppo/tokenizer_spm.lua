@@ -61,6 +61,17 @@ local function each_piece(model, f)
   end
 end
 
+--- A model's pieces by id from 1 on: { text, score, kind }.
+---@param model ffi.cdata*
+---@return { text: string, score: number, kind: integer }[]
+function M.pieces(model)
+  local list = {}
+  each_piece(model, function(id, text, kind)
+    list[id + 1] = { text = text, score = number_box[0], kind = kind }
+  end)
+  return list
+end
+
 --- Plain data of a model that is not finished yet, with the tokens that files beside it add:
 --- { id, text, special, lstrip, rstrip }. What they call special is a control piece from here on.
 --- nil, text.

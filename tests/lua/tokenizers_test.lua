@@ -8,7 +8,8 @@ local files = require 'sppo.files'
 local json = require 'sppo.json'
 local lu = require 'luaunit'
 local spm = require 'sppo.tokenizer_spm'
-local strings = require 'tests.support.strings'
+local shell = require 'support.shell'
+local strings = require 'support.strings'
 local tokenizer = require 'sppo.tokenizer'
 
 local C = engine.C
@@ -300,6 +301,26 @@ function M.test_small_model()
   lu.assertEquals(t:encode_pieces { { text = '<s>ab<start_of_turn>', special = true },
     { text = 'ab</s>' } }, { 1, 7, 8, 7, 0 })
   lu.assertErrorMsgContains('not UTF-8 (at byte 2)', t.encode, t, 'ab\255')
+end
+
+--- In a GGUF file, whose metadata the reader takes, it gives the same ids.
+function M.test_small_model_in_gguf()
+  local t = assert(from_files { ['spm.model'] = small_bytes() })
+  shell.in_folder(function(folder)
+    local path = folder .. '/m.gguf'
+    files.gguf_writer(path, {}, function(w)
+      w:string('general.architecture', 'llama')
+      require('sppo.gguf_tokenizer').write(w, { tokenizer = t,
+        config = { vocab_size = t.vocab_size + 2 } })
+    end)
+    local g = assert(files.gguf(path))
+    local again = assert(tokenizer.from_gguf(g))
+    lu.assertEquals(again.vocab_size, t.vocab_size + 2)
+    for _, text in ipairs { 'ab  ab', 'xyaz', '<s>ab', 'ab[u]b', '<start_of_turn>' } do
+      lu.assertEquals(again:encode(text), t:encode(text))
+    end
+    lu.assertEquals({ again.bos_id, again.eos_ids[1] }, { t.bos_id, t.eos_ids[1] })
+  end)
 end
 
 --- Where a folder says that no space, or one in front of the first text only, is added.
