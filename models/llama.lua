@@ -1,8 +1,6 @@
---- Llama-family decoder: Llama 2 to 3.1, Mistral, SmolLM2, and their kin.
----
---- One file, one architecture. Field names are the checkpoint's tensor names, so loading weights is
---- a walk over this tree; there is no name table. A batch is flat: `n` tokens, and `at` says where
---- each belongs (sppo.segments).
+--- Llama-family decoder: Llama 2 to 3.1, Mistral, SmolLM2, and their kin. Field names are the
+--- checkpoint's tensor names, so loading weights is a walk over this tree; there is no name table.
+--- A batch is flat: `n` tokens, and `at` says where each belongs (sppo.segments).
 
 local nn = require 'sppo.nn'
 local ops = require 'sppo.ops'
@@ -79,26 +77,17 @@ end
 
 local Llama = nn.class 'llama.Model'
 
+local silu, off = { one_of = { 'silu' }, default = 'silu' }, { 'boolean', default = false }
+
 --- What config.json says beside the sizes (lua/sppo/model_config.lua); defaults are transformers'.
 Llama.configs = {
-  llama = {
-    architecture = 'LlamaForCausalLM',
-    keys = {
-      hidden_act = { one_of = { 'silu' }, default = 'silu' },
-      max_position_embeddings = { default = 2048 },
-      attention_bias = { 'boolean', default = false },
-      mlp_bias = { 'boolean', default = false },
-    },
-  },
-  mistral = {
-    architecture = 'MistralForCausalLM',
-    keys = {
-      hidden_act = { one_of = { 'silu' }, default = 'silu' },
-      max_position_embeddings = { default = 131072 },
-      num_key_value_heads = { default = 8 },
-      sliding_window = { 'integer', 1, 2^31 - 1, default = 4096, null = true },
-    },
-  },
+  llama = { architecture = 'LlamaForCausalLM', keys = {
+    hidden_act = silu, max_position_embeddings = { default = 2048 },
+    attention_bias = off, mlp_bias = off } },
+  mistral = { architecture = 'MistralForCausalLM', keys = {
+    hidden_act = silu, max_position_embeddings = { default = 131072 },
+    num_key_value_heads = { default = 8 },
+    sliding_window = { 'integer', 1, 2^31 - 1, default = 4096, null = true } } },
 }
 
 ---@param c sppo.llama.Config

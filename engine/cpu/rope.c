@@ -77,9 +77,12 @@ static float llama3(float frequency, const float *f) {
 /* Those of the last call are kept: a model has one theta. `f` as in ops/rope.c. Ops are run by one
  * thread. */
 static const float *frequencies(const float *f, int64_t half) {
-    static float kept[HALF], kept_f[5];
+    enum { SETTINGS = 5 };
+    static float kept[HALF], kept_f[SETTINGS];
     static int64_t kept_half;
-    if (half != kept_half || memcmp(f, kept_f, sizeof kept_f) != 0) {
+    bool same = half == kept_half;
+    for (int i = 0; i < SETTINGS; i++) same = same && f[i] == kept_f[i];
+    if (!same) {
         for (int64_t i = 0; i < half; i++) {
             float exponent = (float)(2 * i) / (float)(2 * half);
             kept[i] = 1.0f / (float)pow((double)f[0], (double)exponent);

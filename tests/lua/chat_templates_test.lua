@@ -8,6 +8,7 @@ local generate = require 'sppo.generate'
 local json = require 'sppo.json'
 local lu = require 'luaunit'
 local model = require 'sppo.model'
+local parity = require 'support.parity'
 local tokenizer = require 'sppo.tokenizer'
 
 local ROOT = (...):match('^(.*)/tests/') or '.'
@@ -98,6 +99,9 @@ function M.test_published_templates()
   if compared == 0 then lu.skip('none of the templates there is one of the golden file') end
   print(('%d of %d published templates compared'):format(compared, #golden.templates))
   lu.assertEquals(wrong, {})
+  parity.note('template', ('%d published templates'):format(compared),
+    ('texts and errors of %d conversations'):format(#golden.conversations), 'transformers (jinja2)',
+    0, compared * #golden.conversations)
 end
 
 -- ---- whose text it is ----

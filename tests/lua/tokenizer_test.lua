@@ -6,6 +6,7 @@ local files = require 'sppo.files'
 local json = require 'sppo.json'
 local lu = require 'luaunit'
 local model = require 'sppo.model'
+local parity = require 'support.parity'
 local tokenizer = require 'sppo.tokenizer'
 
 local ROOT = (...):match('^(.*)/tests/') or '.'
@@ -83,6 +84,7 @@ function M.test_reference_ids()
     end
   end
   lu.assertEquals(wrong, {})
+  parity.note('tokenizer', 'SmolLM2 (GGUF)', 'ids of strings', 'llama.cpp', 0, #strings)
 end
 
 function M.test_round_trip()

@@ -8,6 +8,7 @@ local files = require 'sppo.files'
 local json = require 'sppo.json'
 local lu = require 'luaunit'
 local spm = require 'sppo.tokenizer_spm'
+local parity = require 'support.parity'
 local shell = require 'support.shell'
 local strings = require 'support.strings'
 local tokenizer = require 'sppo.tokenizer'
@@ -70,6 +71,12 @@ local function digest_of(t, texts)
   return files.sha256(table.concat(lines)):sub(1, 12)
 end
 
+--- The package that the golden ids of a vocabulary are of.
+local function package_of(name)
+  return name:find 'json$' and 'tokenizers' or name:find 'tiktoken$' and 'tiktoken' or
+    'sentencepiece'
+end
+
 --- Compares 20,000 made strings, and all lines of the prompt files, with what the golden file says.
 local function same_as_reference(t, name)
   local g = load_golden()
@@ -84,6 +91,8 @@ local function same_as_reference(t, name)
   end
   lu.assertEquals(block * g.block, g.count)
   lu.assertEquals(wrong, {}, name)
+  parity.note('tokenizer', name, 'ids of made strings', package_of(name), #wrong,
+    g.count)
   for file, digest in pairs(expected.prompts) do
     local path = DATA .. '/prompts/' .. file
     if files.exists(path) and files.sha256_file(path) == g.prompts_sha256[file] then
@@ -92,6 +101,8 @@ local function same_as_reference(t, name)
         texts[#texts + 1] = line
       end
       lu.assertEquals(digest_of(t, texts), digest, name .. ' ' .. file)
+      parity.note('tokenizer', name, 'ids of lines of prompts', package_of(name), 0,
+        #texts)
     end
   end
 end

@@ -113,4 +113,27 @@ function tests.test_tok()
   fails(6, { 'tok', 'no-such-model', 'x' }, 'no model there')
 end
 
+--- A conversation goes on; /again draws its last answer anew, /new forgets it.
+function tests.test_chat()
+  shell.in_folder(function(folder)
+    require('support.small_model').write(folder .. '/m', 4)
+    local function talk(lines, ...)
+      local words = { 'chat', folder .. '/m', '--max-new-tokens', '6', ... }
+      local code, out, err = shell.run(('printf %%s \'%s\' | %s'):format(lines,
+        shell.program(words)))
+      lu.assertEquals(code, 0, err)
+      return out
+    end
+    local once = talk('ab\n') -- answers of this model may hold newlines
+    lu.assertTrue(#once > 1)
+    local long = talk('ab\n\nba\n/new\nab\n/quit\nab\n')
+    lu.assertTrue(#long > 2 * #once)
+    lu.assertEquals({ long:sub(1, #once), long:sub(-#once) }, { once, once })
+    local again = talk('ab\n/again\n')
+    lu.assertEquals(again:sub(1, #once), once)
+    lu.assertTrue(#again > #once and again:sub(#once + 1) ~= once)
+    fails(2, { 'chat', folder .. '/m', '--dtype', 'f8' }, "unknown dtype 'f8'")
+  end)
+end
+
 return tests

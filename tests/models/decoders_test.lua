@@ -11,6 +11,7 @@ local model_config = require 'sppo.model_config'
 local model_of = require 'sppo.model'
 local nn = require 'sppo.nn'
 local ops = require 'sppo.ops'
+local parity = require 'support.parity'
 local sample = require 'sppo.sample'
 local scope = require 'sppo.scope'
 local score = require 'sppo.score'
@@ -121,10 +122,13 @@ function tests.test_logits()
   each_model(function(model, case)
     local logits = logits_of(model, case.prompt)
     lu.assertEquals(logits.shape, { #case.prompt, case.config.vocab_size })
+    local worst = 0
     for i, row in ipairs(case.rows) do
-      compare.close(logits:narrow(1, row, 1):tolist(), case.logits[i], RELATIVE,
-        ('logits of token %d'):format(row), 1)
+      worst = math.max(worst, compare.close(logits:narrow(1, row, 1):tolist(), case.logits[i],
+        RELATIVE, ('logits of token %d'):format(row), 1))
     end
+    parity.note('model', case.name, 'logits', 'transformers', worst,
+      #case.rows * case.config.vocab_size)
   end)
 end
 
@@ -141,19 +145,21 @@ function tests.test_gradients()
           for _, a in ipairs(case.answers) do
             for _, x in ipairs(a.logprobs) do want[#want + 1] = x end
           end
-          compare.close(logprobs, want, RELATIVE, 'log-probs', 1)
+          parity.note('model', case.name, 'log-probs of answers', 'transformers',
+            compare.close(logprobs, want, RELATIVE, 'log-probs', 1), #want)
           compare.close({ loss }, { case.loss }, RELATIVE, 'loss', 1)
-          local count = 0
+          local count, worst = 0, 0
           for parameter_name, g in pairs(gradients) do
             local w = case.gradient[parameter_name]
             lu.assertNotNil(w, parameter_name .. ' is not in the golden file')
             local some = {}
             for i, at in ipairs(w.at) do some[i] = g[at + 1] end
-            compare.close({ norm_of(g) }, { w.norm }, RELATIVE, parameter_name .. ', gradient')
-            compare.close(some, w.values, RELATIVE, parameter_name .. ', gradient',
-              w.norm / math.sqrt(#g))
+            local what = parameter_name .. ', gradient'
+            worst = math.max(worst, compare.close({ norm_of(g) }, { w.norm }, RELATIVE, what),
+              compare.close(some, w.values, RELATIVE, what, w.norm / math.sqrt(#g)))
             count = count + 1
           end
+          parity.note('model', case.name, 'gradients of parameters', 'transformers', worst, count)
           for _ in pairs(case.gradient) do count = count - 1 end
           lu.assertEquals(count, 0)
         end)

@@ -25,8 +25,9 @@ function M.same_bits(got, want, what)
   end
 end
 
---- |got - want| <= tolerance * max(|want|, floor) for each number.
+--- |got - want| <= tolerance * max(|want|, floor) for each number; the largest such quotient.
 function M.close(got, want, tolerance, what, floor)
+  local worst = 0
   lu.assertEquals(#got, #want, what .. ': count')
   for i = 1, #want do
     local limit = tolerance * math.max(math.abs(want[i]), floor or 0)
@@ -35,7 +36,9 @@ function M.close(got, want, tolerance, what, floor)
       lu.fail(('%s: [%d] is %.9g, expected %.9g within %.3g'):format(
         what, i, got[i], want[i], limit))
     end
+    if difference > 0 then worst = math.max(worst, difference / limit * tolerance) end
   end
+  return worst
 end
 
 return M
