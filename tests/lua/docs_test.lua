@@ -59,6 +59,29 @@ function tests.test_keys()
   lu.fail('docs/recipes.md: its table of keys is not that of the code; put ' .. path .. ' there')
 end
 
+--- Each text in the first column of docs/troubleshooting.md is one that the program says.
+function tests.test_troubleshooting()
+  local sources = {}
+  local function take(folder)
+    for _, name in ipairs(files.list(shell.root() .. '/' .. folder)) do
+      local path = folder .. '/' .. name
+      if name:match '%.lua$' or name:match '%.[ch]$' then
+        sources[#sources + 1] = shell.read(shell.root() .. '/' .. path)
+      elseif files.is_folder(shell.root() .. '/' .. path) then take(path) end
+    end
+  end
+  take 'lua/sppo'
+  take 'engine'
+  -- Texts are broken over lines: 'first ' .. 'second', "first " "second".
+  local all = table.concat(sources, '\n'):gsub('[\'"] *%.%.%s*[\'"]', ''):gsub('"%s+"', '')
+  local count = 0
+  for said in text_of('docs/troubleshooting.md'):gmatch('\n| `([^`]+)` |') do
+    count = count + 1
+    lu.assertTrue(all:find(said, 1, true) ~= nil, said)
+  end
+  lu.assertTrue(count > 10)
+end
+
 --- `lua/sppo/sample.lua`, `recipes/compare.lua`, [design.md](design.md): paths must exist.
 function tests.test_files_that_are_named()
   local missing = {}
