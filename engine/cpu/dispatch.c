@@ -48,6 +48,7 @@ static bool has(const char *name) {
 }
 
 sppo_status sppo_cpu_use(const char *name) {
+    if (!strcmp(name, "generic")) name = "plain";  // as other programs call it
     for (int i = 0; i < CHOICES; i++) {
         if (strcmp(name, choices[i].name)) continue;
         if (!has(name)) return sppo__fail(SPPO_ERR_DEVICE, TEXT_CPU_LACKS, name);

@@ -70,7 +70,7 @@ int main(int argc, char **argv) {
 
     const char *cpu = getenv("SPPO_CPU");
     if (cpu && *cpu && sppo_cpu_use(cpu)) {
-        fprintf(stderr, "sppo: SPPO_CPU: %s\n", sppo_last_error());
+        fprintf(stderr, "sppo: %s\n", sppo_last_error());
         return 2;
     }
     lua_State *L = luaL_newstate();

@@ -111,14 +111,29 @@ function T.test_version()
   lu.assertStrContains(out, require('sppo').cpu_name())
   local _, again = sppo '--version'
   lu.assertEquals(again, out)
-  _, out = sppo('version', 'SPPO_CPU=plain')
-  lu.assertStrContains(out, 'cpu       plain\n')
+  for _, name in ipairs { 'plain', 'generic' } do
+    _, out = sppo('version', 'SPPO_CPU=' .. name)
+    lu.assertStrContains(out, 'cpu       plain\n')
+  end
+end
+
+--- Without AVX2, on one processor, with more threads than processors: slower, and the same.
+function T.test_little_to_work_with()
+  local run = 'run recipes/tiny.lua rounds=1 --quiet out=' .. folder
+  local want
+  for i, before in ipairs { 'SPPO_CPU=generic', 'taskset -c 0', '' } do
+    local code, _, err = sppo(run .. '/' .. i .. (i == 3 and ' --threads 64' or ''), before)
+    lu.assertEquals(code, 0, err)
+    local metrics = read(('%s/%d/metrics.jsonl'):format(folder, i))
+    want = want or i > 1 and metrics or nil
+    if i > 1 then lu.assertEquals(metrics, want) end -- whatever the threads
+  end
 end
 
 function T.test_bad_cpu()
   local code, out, err = sppo('version', 'SPPO_CPU=avx3')
   lu.assertEquals({ code, out }, { 2, '' })
-  lu.assertStrContains(err, 'sppo: SPPO_CPU: ')
+  lu.assertStrContains(err, "sppo: SPPO_CPU: 'avx3' is none of")
   lu.assertStrContains(err, 'avx3')
 end
 
