@@ -44,6 +44,28 @@ function tests.test_csv()
   lu.assertEquals(select(2, lines[2]:gsub('"[^"]*"', ''):gsub(',', '')), #header - 1)
 end
 
+--- Growth: a figure for each point, and a picture of each curve.
+function tests.test_growth()
+  shell.in_folder(function(folder)
+    require('support.small_model').write(folder .. '/m', 1)
+    local lines = figures(('growth --json --repeats 1 --most 2 --model %s/m --plot %s/g.svg')
+      :format(folder, folder))
+    lu.assertEquals(#lines, 4) -- batches and K of 1 and 2; contexts begin at 128
+    for i, name in ipairs { 'batch 1', 'batch 2', 'K 1', 'K 2' } do
+      local f = assert(json.decode(lines[i]))
+      lu.assertEquals(f.name, name)
+      lu.assertTrue(f.value > 0 and f.limit > 0)
+    end
+    lu.assertStrContains(shell.read(folder .. '/g-batch.svg'), 'of the counted work')
+  end)
+end
+
+function tests.test_options_of_other_sections()
+  local code, _, err = shell.sppo { 'bench', 'train', '--batch', '4' }
+  lu.assertEquals(code, 2)
+  lu.assertStrContains(err, 'train does not look at --batch')
+end
+
 --- The sections that need a model, with a small one.
 function tests.test_sections()
   shell.in_folder(function(folder)

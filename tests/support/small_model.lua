@@ -16,7 +16,7 @@ local TEMPLATE = "{% for message in messages %}{{'<|im_start|>' + message['role'
 function M.write(folder, seed)
   local config = { model_type = 'llama', architectures = { 'LlamaForCausalLM' }, vocab_size = 8,
     hidden_size = 32, intermediate_size = 64, num_hidden_layers = 2, num_attention_heads = 4,
-    num_key_value_heads = 2, max_position_embeddings = 64, tie_word_embeddings = true,
+    num_key_value_heads = 2, max_position_embeddings = 1024, tie_word_embeddings = true,
     eos_token_id = 6 }
   local model = model_of.random(config, seed)
   model_of.save(model, folder, 'f32')

@@ -7,13 +7,13 @@ local M = {
   examples = { 'sppo bench machine', 'sppo bench decode --dtype q8_0 --batch 8 --json' },
 }
 
-local names = { 'machine', 'ops', 'decode', 'prefill', 'train', 'head', 'load' }
+local names = { 'machine', 'ops', 'decode', 'prefill', 'train', 'head', 'load', 'growth' }
 local dtypes = { 'f32', 'bf16', 'q8_0' }
 
 --- Counts that options set: argument, least.
 local counts = {
   batch = 1, prompts = 1, ['prompt-tokens'] = 1, ['new-tokens'] = 16, ['micro-tokens'] = 1,
-  repeats = 1,
+  repeats = 1, most = 1,
 }
 
 function M.define(parser)
@@ -30,6 +30,8 @@ function M.define(parser)
   parser:flag('--recompute', 'train: keep no layer\'s values for the backward pass.')
   parser:option('--micro-tokens', 'train: tokens of a forward pass (512).'):argname('N')
   parser:flag('--llama8b', 'ops, decode, prefill: four layers of Llama-3-8B\'s shape.')
+  parser:option('--most', 'growth: the largest batch, context and K.'):argname('N')
+  parser:option('--plot', 'growth: PATH-batch.svg, PATH-context.svg, PATH-K.svg.'):argname('PATH')
   parser:option('--repeats', 'Measurements of a figure (3 or 5).'):argname('N')
   parser:flag('--json', 'One JSON object a figure.')
   parser:flag('--csv', 'Comma-separated values with a header.')
@@ -42,6 +44,26 @@ local function among(kind, value, list)
     if name == value then return end
   end
   fail(require('sppo.check').unknown(kind, value, list))
+end
+
+--- Options that a section reads, beside --model and --repeats.
+local takes = {
+  machine = '', head = '', ops = 'llama8b', load = 'dtype', train = 'recompute micro_tokens',
+  decode = 'dtype batch prompts prompt_tokens new_tokens mixed llama8b',
+  prefill = 'dtype prompt_tokens llama8b', growth = 'dtype new_tokens most plot',
+}
+
+--- Raises for an option that the named section would not look at.
+local function check_options(args)
+  if not args.what then return end
+  for _, list in pairs(takes) do
+    for option in list:gmatch('%S+') do
+      if args[option] and not (' ' .. takes[args.what] .. ' '):find(' ' .. option .. ' ', 1, true)
+      then
+        fail(('%s does not look at --%s'):format(args.what, (option:gsub('_', '-'))))
+      end
+    end
+  end
 end
 
 local function read_counts(args)
@@ -94,11 +116,13 @@ function M.run(args)
   local chosen = args.what and { args.what } or names
   if args.what then among('measure', args.what, names) end
   if args.dtype then among('dtype', args.dtype, dtypes) end
+  check_options(args)
 
   local sppo = require 'sppo'
   local bench = read_counts(args)
   bench.threads, bench.model, bench.dtype = sppo.threads(), args.model, args.dtype
   bench.mixed, bench.recompute, bench.llama8b = args.mixed, args.recompute, args.llama8b
+  bench.plot = args.plot
   local group
   --- Prints a figure as soon as it is there.
   function bench.result(figure)
