@@ -74,6 +74,10 @@
 #define TEXT_HEAD_DIM "%s: head size %lld is not in 1..%d"
 #define TEXT_GROUPS "%s: %lld heads do not share %lld kv heads evenly"
 
+#define TEXT_TABLE "%s: %s is %s, it must be [%lld, %lld, %lld]"
+#define TEXT_SEGMENTS_FLAT "%s: segment %d continues another; here every segment is a text of its own"
+#define TEXT_SEGMENTS_STORED "%s: these segments have a store, which it does not read"
+
 #define TEXT_STEP_NUMBER "%s: a setting is NaN or infinite, or becomes so in f32"
 
 /* ---- gradients ---- */

@@ -42,6 +42,41 @@ static vf gelu_slope(vf x) {
     return s + x * s * (vset(1) - s) * inner;
 }
 
+/* No vector form: this op is for one row of a head a text. */
+static vf hyperbolic_tangent(vf x) {
+    float lane[VL];
+    vstore(lane, x);
+    for (int i = 0; i < VL; i++) lane[i] = tanhf(lane[i]);
+    return vload(lane);
+}
+
+/* The normal distribution: *below is P(X < x) for a standard normal X, the result its density.
+ * P(X < -|x|) = erfc(z) / 2 with z = |x| / sqrt 2, and erfc(z) = exp(-z^2) t p(t), t = 1 / (1 + 0.3
+ * z), with p fitted to a relative error of 2e-8 for z in 0..11. */
+static vf normal(vf x, vf *below) {
+    vf size = vmax(x, -x), bell = vexp(size * size * vset(-0.5f));
+    vf t = vset(1) / vfma(size, vset(0.3f * 0.707106781f), vset(1));
+    vf p = vset(-0.129556036f);
+    p = vfma(p, t, vset(0.485737205f));
+    p = vfma(p, t, vset(-0.512669809f));
+    p = vfma(p, t, vset(0.548213077f));
+    p = vfma(p, t, vset(-0.0950296176f));
+    p = vfma(p, t, vset(0.215107803f));
+    p = vfma(p, t, vset(0.148286114f));
+    p = vfma(p, t, vset(0.170723832f));
+    p = vfma(p, t, vset(0.169187412f));
+    vf tail = bell * t * p * vset(0.5f);
+    *below = vselect(x < vset(0), tail, vset(1) - tail);
+    return bell * vset(0.398942280f);
+}
+
+/* x P(X < x), with -0 below where the tail underflows. */
+static vf gelu(vf x) {
+    vf below;
+    normal(x, &below);
+    return vselect(x < vset(-14), vset(-0.0f), x * below);
+}
+
 ALWAYS_INLINE vf forward(sppo__op op, vf a, vf b, const float *f) {
     switch (op) {
     case SPPO_OP_ADD: return a + b;
@@ -55,6 +90,8 @@ ALWAYS_INLINE vf forward(sppo__op op, vf a, vf b, const float *f) {
     case SPPO_OP_SWIGLU: return a * sigmoid(a) * b;
     case SPPO_OP_GEGLU: return a * gelu_share(a) * b;
     case SPPO_OP_SOFTCAP: return vsoftcap(a, f[0]);
+    case SPPO_OP_GELU: return gelu(a);
+    case SPPO_OP_TANH: return hyperbolic_tangent(a);
     default: return vset(0);
     }
 }
@@ -68,6 +105,11 @@ ALWAYS_INLINE vf backward(sppo__op op, int which, vf g, vf a, vf b, const float 
     case SPPO_OP_EXP_BACKWARD: return g * a;
     case SPPO_OP_RELU_BACKWARD: return vselect(a <= vset(0), vset(0), g);
     case SPPO_OP_LOG_SIGMOID_BACKWARD: return g * sigmoid(-a);
+    case SPPO_OP_TANH_BACKWARD: return g * (vset(1) - a * a);
+    case SPPO_OP_GELU_BACKWARD: {
+        vf below, density = normal(a, &below);
+        return g * vfma(vmin(vmax(a, vset(-14)), vset(14)), density, below);
+    }
     case SPPO_OP_SWIGLU_BACKWARD: {
         vf s = sigmoid(a);
         return which ? g * a * s : g * b * s * (vset(1) + a * (vset(1) - s));
@@ -156,6 +198,10 @@ ELEMENTWISE(GEGLU, geglu, false)
 ELEMENTWISE(GEGLU_BACKWARD, geglu_backward, true)
 ELEMENTWISE(SOFTCAP, softcap, false)
 ELEMENTWISE(SOFTCAP_BACKWARD, softcap_backward, true)
+ELEMENTWISE(GELU, gelu, false)
+ELEMENTWISE(GELU_BACKWARD, gelu_backward, true)
+ELEMENTWISE(TANH, tanh, false)
+ELEMENTWISE(TANH_BACKWARD, tanh_backward, true)
 
 typedef struct window {
     const sppo_tensor *out;  // rows, perhaps with gaps

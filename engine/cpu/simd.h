@@ -202,6 +202,23 @@ static inline void transpose4(const float *src, int64_t lds, float *dst, int64_t
     for (int j = 0; j < 4; j++) memcpy(dst + j * ldd, &r[j], sizeof r[j]);
 }
 
+static inline vi vload_i32(const int32_t *p) {
+    vi v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+/* Lane i: base[index[i]]. */
+static inline vf vgather(const float *base, vi index) {
+#if defined(__AVX512F__)
+    return (vf)_mm512_i32gather_ps((__m512i)index, base, 4);
+#elif defined(__AVX2__)
+    return (vf)_mm256_i32gather_ps(base, (__m256i)index, 4);
+#else
+    return (vf){base[index[0]], base[index[1]], base[index[2]], base[index[3]]};
+#endif
+}
+
 /* yes where mask is -1, no where it is 0. */
 static inline vf vselect(vi mask, vf yes, vf no) {
     return (vf)((mask & (vi)yes) | (~mask & (vi)no));

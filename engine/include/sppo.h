@@ -222,6 +222,9 @@ sppo_status sppo_geglu(sppo_tensor **out, sppo_tensor *gate, sppo_tensor *up);
 
 /* cap * tanh(x / cap): keeps values in -cap..cap (Gemma-2's logits). cap > 0. */
 sppo_status sppo_softcap(sppo_tensor **out, sppo_tensor *x, float cap);
+/* x P(X < x) for a standard normal X: the exact GELU, x (1 + erf(x / sqrt 2)) / 2. */
+sppo_status sppo_gelu(sppo_tensor **out, sppo_tensor *x);
+sppo_status sppo_tanh(sppo_tensor **out, sppo_tensor *x);
 
 /* out[i] = x @ weights[i]^T: one product over up to 4 named weights.
  * x [.., K]; weights[i] [N_i, K] in panels; out[i] [.., N_i]. `out` has `count` places. */
@@ -246,6 +249,11 @@ typedef struct sppo_rope_scaling {
     float original_positions;
 } sppo_rope_scaling;
 
+/* Row-wise layer normalisation: out[r, :] = (x[r, :] - mean) / sqrt(variance + eps) * weight +
+ * bias, mean and variance (divided by D) those of the row. x [.., D] f32; weight, bias [D] f32. */
+sppo_status sppo_layer_norm(sppo_tensor **out, sppo_tensor *x, sppo_tensor *weight,
+                            sppo_tensor *bias, float eps);
+
 /* Rotary position embedding, half-split as Hugging Face's Llama does it, at the positions of
  * `at`: pair i turns by position * theta^(-2 i / D), `scaling` may be NULL.
  * x [n, heads, D], D even; n = tokens of `at`. */
@@ -267,6 +275,23 @@ typedef struct sppo_attention_options {
  * q [n, heads, D]; k, v [n, kv_heads, D]; out [n, heads, D]. Grouped heads: heads % kv_heads == 0. */
 sppo_status sppo_attention(sppo_tensor **out, sppo_tensor *q, sppo_tensor *k, sppo_tensor *v,
                            sppo_segments *at, const sppo_attention_options *options);
+
+typedef struct sppo_disentangled_options {
+    int32_t buckets;        // of relative positions on each side (position_buckets)
+    int32_t max_positions;  // distance that the last bucket ends at (max_relative_positions)
+    float scale;            // 0: 1 / sqrt(3 D)
+} sppo_disentangled_options;
+
+/* DeBERTa's disentangled attention (arXiv 2006.03654, as transformers' modeling_deberta_v2.py has
+ * it): each token sees all tokens of its segment, and the score of query i and key j is
+ *     scale (q_i . k_j + q_i . rel_k[b] + k_j . rel_q[b]),   b = bucket(i - j) + buckets,
+ * clamped to the table, where distances up to buckets / 2 have a bucket of their own and longer
+ * ones share them by their logarithm. Every segment is a text of its own: no parents, no store.
+ * q, k, v [n, heads, D]; rel_k, rel_q [2 buckets, heads, D]; out [n, heads, D]. */
+sppo_status sppo_disentangled_attention(sppo_tensor **out, sppo_tensor *q, sppo_tensor *k,
+                                        sppo_tensor *v, sppo_tensor *rel_k, sppo_tensor *rel_q,
+                                        sppo_segments *at,
+                                        const sppo_disentangled_options *options);
 
 /* Rows of a table: out[i, :] = weight[tokens[i], :]. weight [V, D] rows or panels; tokens [n] i32. */
 sppo_status sppo_embed(sppo_tensor **out, sppo_tensor *weight, sppo_tensor *tokens);

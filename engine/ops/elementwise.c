@@ -76,6 +76,14 @@ static sppo_status softcap_backward(const sppo__call *fwd) {
     return unary_backward(fwd, SPPO_OP_SOFTCAP_BACKWARD, fwd->out[0]);
 }
 
+static sppo_status gelu_backward(const sppo__call *fwd) {
+    return unary_backward(fwd, SPPO_OP_GELU_BACKWARD, fwd->in[0]);
+}
+
+static sppo_status tanh_backward(const sppo__call *fwd) {
+    return unary_backward(fwd, SPPO_OP_TANH_BACKWARD, fwd->out[0]);
+}
+
 static sppo_status binary(sppo__call *c, const char *first, const char *second,
                           sppo__backward backward, sppo_tensor **out) {
     sppo_status st = sppo__begin(c);
@@ -155,6 +163,16 @@ sppo_status sppo_softcap(sppo_tensor **out, sppo_tensor *x, float cap) {
     return unary(&c, softcap_backward, out);
 }
 
+sppo_status sppo_gelu(sppo_tensor **out, sppo_tensor *x) {
+    sppo__call c = {.op = SPPO_OP_GELU, .in = {x}, .n_in = 1, .save_in = 1};
+    return unary(&c, gelu_backward, out);
+}
+
+sppo_status sppo_tanh(sppo_tensor **out, sppo_tensor *x) {
+    sppo__call c = {.op = SPPO_OP_TANH, .in = {x}, .n_in = 1, .save_out = 1};
+    return unary(&c, tanh_backward, out);
+}
+
 /* Operations a value; an exponential counts as ten. */
 #define META(name, flops) \
     sppo_status sppo_meta_##name(sppo__call *c) { \
@@ -181,3 +199,7 @@ META(geglu_backward, 33)
 META(softcap, 30)
 META(softcap_backward, 4)
 META(accumulate, 2)
+META(gelu, 34)
+META(gelu_backward, 37)
+META(tanh, 20)
+META(tanh_backward, 4)

@@ -32,6 +32,7 @@ M.add_bias = binary('add_bias', 'x', 'bias')
 M.embed = binary('embed', 'weight', 'tokens')
 M.take_rows = binary('take_rows', 'x', 'index')
 M.square, M.exp, M.relu = unary('square'), unary('exp'), unary('relu')
+M.gelu, M.tanh = unary('gelu'), unary('tanh')
 M.log_sigmoid, M.sum = unary('log_sigmoid'), unary('sum')
 M.softmax, M.log_softmax, M.unpack = unary('softmax'), unary('log_softmax'), unary('unpack')
 
@@ -81,6 +82,12 @@ end
 function M.rms_norm(x, weight, eps, options)
   try(C.sppo_rms_norm(box, handle(x, 'rms_norm', 'x'), handle(weight, 'rms_norm', 'weight'), eps,
     options and options.offset or 0))
+  return wrap(box[0])
+end
+
+function M.layer_norm(x, weight, bias, eps)
+  try(C.sppo_layer_norm(box, handle(x, 'layer_norm', 'x'), handle(weight, 'layer_norm', 'weight'),
+    handle(bias, 'layer_norm', 'bias'), eps))
   return wrap(box[0])
 end
 
@@ -135,6 +142,28 @@ function M.attention(q, k, v, at, options)
   return wrap(box[0])
 end
 
+local disentangled_options = ffi.new('sppo_disentangled_options')
+
+--- DeBERTa's attention: every token sees all of its text; every segment of `at` is a text.
+---@param q sppo.Tensor       [n, heads, head_dim]
+---@param k sppo.Tensor       [n, heads, head_dim]
+---@param v sppo.Tensor       [n, heads, head_dim]
+---@param rel_k sppo.Tensor   [2 buckets, heads, head_dim], keys of relative positions
+---@param rel_q sppo.Tensor   [2 buckets, heads, head_dim], queries of relative positions
+---@param at sppo.Segments
+---@param options { buckets: integer, max_positions: integer, scale?: number }
+---@return sppo.Tensor        [n, heads, head_dim]
+function M.disentangled_attention(q, k, v, rel_k, rel_q, at, options)
+  local name = 'disentangled_attention'
+  disentangled_options.buckets = options.buckets
+  disentangled_options.max_positions = options.max_positions
+  disentangled_options.scale = options.scale or 0
+  try(C.sppo_disentangled_attention(box, handle(q, name, 'q'), handle(k, name, 'k'),
+    handle(v, name, 'v'), handle(rel_k, name, 'rel_k'), handle(rel_q, name, 'rel_q'), at.h,
+    disentangled_options))
+  return wrap(box[0])
+end
+
 --- Sums of x over groups: out[g] = sum of x[i] with group[i] == g.
 function M.segment_sum(x, group, groups)
   try(C.sppo_segment_sum(box, handle(x, 'segment_sum', 'x'),
@@ -178,8 +207,8 @@ end
 
 local methods, class = tensor.methods, tensor.class
 
-for _, name in ipairs { 'square', 'exp', 'relu', 'log_sigmoid', 'sum', 'mean', 'softmax',
-  'log_softmax', 'unpack', 'pack', 'affine', 'take_rows' } do
+for _, name in ipairs { 'square', 'exp', 'relu', 'gelu', 'tanh', 'log_sigmoid', 'sum', 'mean',
+  'softmax', 'log_softmax', 'unpack', 'pack', 'affine', 'take_rows' } do
   methods[name] = M[name]
 end
 methods.to = M.cast

@@ -51,7 +51,7 @@ function T.test_help_of_every_verb()
   local code, out, err = sppo 'help'
   lu.assertEquals({ code, err }, { 0, '' })
   local verbs = 0
-  for verb in ('run new validate ls report gen tok cat inspect repl test bench doctor ' ..
+  for verb in ('run new validate ls report gen rank tok cat inspect repl test bench doctor ' ..
     'completion version'):gmatch('%w+') do
     verbs = verbs + 1
     lu.assertStrContains(out, '\n  ' .. verb .. ' ')
@@ -66,7 +66,7 @@ function T.test_help_of_every_verb()
     local _, lines = text:gsub('\n', '')
     lu.assertTrue(lines <= 45, verb .. ': more than a screen')
   end
-  lu.assertEquals(verbs, 15)
+  lu.assertEquals(verbs, 16)
 end
 
 function T.test_unknown_verb()

@@ -159,7 +159,7 @@ local function sppo_agrees()
           logprob = logprob, reference = tensor.tensor { pair.ref_chosen, pair.ref_rejected },
           win = tensor.tensor { pair.p_win, pair.p_lose }, share = tensor.tensor { 0.5, 0.5 },
           chosen = tensor.ints { 0 }, rejected = tensor.ints { 1 }, pair = tensor.tensor { 0.9 },
-          prompts = 1, eta = pair.eta,
+          excess = tensor.zeros { 2 }, prompts = 1, eta = pair.eta, normalise = 'none',
         }
         compare.close({ loss:item() }, { pair.loss }, RELATIVE, what .. ', loss')
         loss:backward()

@@ -29,4 +29,13 @@ function M.row_flops(c, keys, head)
   return 2 * weights + 4 * keys * c.num_attention_heads * c.head_dim * c.num_hidden_layers
 end
 
+--- FLOPs of one pair of `n` tokens through PairRM: all products with weights, content by content,
+--- and both tables of positions within reach. What a forward pass makes of the tables once for all
+--- its pairs does not count.
+function M.pair_flops(c, n)
+  local weights = c.hidden_size * (4 * c.hidden_size + 2 * c.intermediate_size)
+  local reach = math.min(2 * n - 1, 2 * c.position_buckets)
+  return c.num_hidden_layers * n * (2 * weights + 4 * c.hidden_size * (n + reach))
+end
+
 return M

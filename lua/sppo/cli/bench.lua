@@ -7,7 +7,7 @@ local M = {
   examples = { 'sppo bench machine', 'sppo bench decode --dtype q8_0 --batch 8 --json' },
 }
 
-local names = { 'machine', 'ops', 'decode', 'prefill', 'train', 'head', 'load', 'growth' }
+local names = { 'machine', 'ops', 'decode', 'prefill', 'train', 'head', 'load', 'growth', 'rank' }
 local dtypes = { 'f32', 'bf16', 'q8_0' }
 
 --- Counts that options set: argument, least.
@@ -21,10 +21,10 @@ function M.define(parser)
     :args('?')
   parser:option('--model', 'Model to measure with; random weights of its shape if missing.')
     :argname('DIR'):default('smollm2-135m-instruct')
-  parser:option('--dtype', 'decode, prefill, load: f32, bf16 or q8_0 weights.'):argname('T')
+  parser:option('--dtype', 'decode, prefill, load, rank: f32, bf16 or q8_0 weights.'):argname('T')
   parser:option('--batch', 'decode: sequences at once (64).'):argname('N')
   parser:option('--prompts', 'decode: prompts that they continue (1).'):argname('N')
-  parser:option('--prompt-tokens', 'decode: 128; prefill: 512.'):argname('N')
+  parser:option('--prompt-tokens', 'decode: 128; prefill: 512; rank: of a pair.'):argname('N')
   parser:option('--new-tokens', 'decode: steps that are measured (64).'):argname('N')
   parser:flag('--mixed', 'decode: answers of different length, prompts counted.')
   parser:flag('--recompute', 'train: keep no layer\'s values for the backward pass.')
@@ -51,6 +51,7 @@ local takes = {
   machine = '', head = '', ops = 'llama8b', load = 'dtype', train = 'recompute micro_tokens',
   decode = 'dtype batch prompts prompt_tokens new_tokens mixed llama8b',
   prefill = 'dtype prompt_tokens llama8b', growth = 'dtype new_tokens most plot',
+  rank = 'dtype prompt_tokens',
 }
 
 --- Raises for an option that the named section would not look at.

@@ -16,6 +16,7 @@ local verbs = {
   { 'report', 'a page that shows what happened in a run, or several side by side' },
   { 'gen', 'text from a model' },
   { 'chat', 'a conversation with a model, line by line' },
+  { 'rank', 'answers from best to worst, by PairRM' },
   { 'tok', 'text to token ids and back' },
   { 'export', 'a model for llama.cpp (GGUF) or for Hugging Face\'s tools' },
   { 'cat', 'any file of a run or a model as JSON lines' },

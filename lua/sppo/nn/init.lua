@@ -95,6 +95,17 @@ end
 
 function M.RmsNorm:forward(x) return ops.rms_norm(x, self.weight, self.eps, self) end
 
+M.LayerNorm = M.class 'LayerNorm'
+
+---@param size integer
+---@param eps number
+function M.LayerNorm:init(size, eps)
+  self.weight, self.bias = M.declare({ size }, 'rows', 1), M.declare({ size }, 'rows', 0)
+  self.eps = eps
+end
+
+function M.LayerNorm:forward(x) return ops.layer_norm(x, self.weight, self.bias, self.eps) end
+
 --- Several linear layers of one input as one product.
 ---@return sppo.Tensor ...
 function M.linear(x, ...)
