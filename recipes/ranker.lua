@@ -4,7 +4,7 @@
 ---     tools/fetch-model smollm2 && tools/fetch-data
 ---     sppo run recipes/ranker.lua
 ---
---- Other pairs: JSON lines with prompt, chosen, rejected, in the two names below.
+--- Other pairs: any file that data.pairs reads (docs/data.md), in the two names below.
 
 local data = require 'sppo.data'
 local reward = require 'sppo.reward'
@@ -22,8 +22,8 @@ return {
   },
   run = function(run)
     reward.run(run, {
-      train = data.jsonl 'ultrafeedback-train.jsonl',
-      held_out = data.jsonl 'ultrafeedback-eval.jsonl',
+      train = data.pairs 'ultrafeedback-train.jsonl',
+      held_out = data.pairs 'ultrafeedback-eval.jsonl',
       limits = limits,
     })
   end,

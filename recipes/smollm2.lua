@@ -14,35 +14,30 @@ local data = require 'sppo.data'
 local rules = require 'sppo.preference.rules'
 
 --- Short one-line instructions of a file, in an order that depends on their text alone.
-local function instructions(name, field)
-  local list = {}
-  for _, row in ipairs(data.jsonl(name)) do
-    local text = field(row)
-    if text and #text < 160 and not text:find('\n') then list[#list + 1] = text end
-  end
-  table.sort(list, function(a, b) return data.fraction(a) < data.fraction(b) end)
-  return list
+local function instructions(name, column, where)
+  return data.shuffle(data.prompts(name, { column = function(row)
+    local text = data.value(row, column)
+    if #text < 160 and not text:find '\n' then return text end
+  end, where = where }))
 end
 
-local function without_input(row)
-  if row.instances[1].input == '' then return row.instruction end
-end
+local function no_input(row) return row.instances[1].input == '' end
 
-local arena = instructions('arena-hard-v0.1.jsonl', function(row) return row.prompt end)
+local arena = instructions('arena-hard-v0.1.jsonl', 'prompt')
 local held_out = {}
 for _, list in ipairs {
-  instructions('self-instruct-user-oriented.jsonl', without_input),
-  instructions('self-instruct-seeds.jsonl', without_input),
-  instructions('mt-bench.jsonl', function(row) return row.turns[1] end),
+  instructions('self-instruct-user-oriented.jsonl', 'instruction', no_input),
+  instructions('self-instruct-seeds.jsonl', 'instruction', no_input),
+  instructions('mt-bench.jsonl', 'turns.1'),
 } do
-  for _, text in ipairs(list) do held_out[#held_out + 1] = text end
+  for _, prompt in ipairs(list) do held_out[#held_out + 1] = prompt end
 end
 
 --- n instructions from number `first` on (around the end of the list), each with a rule.
 local function prompts(list, first, n)
   local out = {}
   for i = first, first + n - 1 do
-    local rule, text = rules.mixed(i), list[1 + (i - 1) % #list]
+    local rule, text = rules.mixed(i), list[1 + (i - 1) % #list].text
     text = text:gsub('%s*$', '') .. ' ' .. rule.text
     out[#out + 1] = { text = text, kind = rule.kind, rule = rule }
   end
@@ -50,7 +45,7 @@ local function prompts(list, first, n)
 end
 
 local validation, training = {}, {}
-for i, text in ipairs(arena) do table.insert(i <= 60 and validation or training, text) end
+for i, p in ipairs(arena) do table.insert(i <= 60 and validation or training, p) end
 
 return {
   name = 'smollm2',

@@ -575,6 +575,7 @@ typedef struct sppo_safetensors sppo_safetensors;
 typedef struct sppo_safetensors_writer sppo_safetensors_writer;
 typedef struct sppo_records sppo_records;
 typedef struct sppo_folder sppo_folder;
+typedef struct sppo_stream sppo_stream;
 typedef struct sppo_list sppo_list;
 typedef struct sppo_lock sppo_lock;
 
@@ -743,6 +744,19 @@ sppo_status sppo_file_truncate(const char *path, int64_t bytes);
  * not count. Allocates: the caller owns *data and frees it with sppo_file_free. */
 sppo_status sppo_file_read(const char *path, int64_t limit, char **data, int64_t *bytes);
 void sppo_file_free(char *data);
+
+/* A regular file read from its beginning to its end. gzip and zstd, known by the first bytes, are
+ * unpacked on the way. At most `limit` bytes come out, and past 64 MiB at most 400 for each byte of
+ * the file. The caller owns *out. */
+sppo_status sppo_stream_open(sppo_stream **out, const char *path, int64_t limit);
+
+/* The next `bytes` bytes; *got is less only at the end. SPPO_ERR_FORMAT with the file's byte where
+ * its compressed data are malformed, cut off or over a limit. */
+sppo_status sppo_stream_read(sppo_stream *s, void *data, int64_t bytes, int64_t *got);
+
+/* "gzip", "zstd" or "none". */
+const char *sppo_stream_packing(const sppo_stream *s);
+void sppo_stream_close(sppo_stream *s);
 
 /* Size of a regular file. */
 sppo_status sppo_file_size(const char *path, int64_t *bytes);

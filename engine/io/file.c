@@ -32,7 +32,7 @@ char *sppo__format(const char *format, ...) {
 }
 
 /* O_NONBLOCK, so that a pipe without a writer is refused and not waited for. */
-static sppo_status open_regular(const char *path, int *fd, int64_t *size) {
+sppo_status sppo__open_regular(const char *path, int *fd, int64_t *size) {
     int f = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (f < 0) return sppo__fail_os(path, "open");
     struct stat s;
@@ -53,7 +53,7 @@ static sppo_status open_regular(const char *path, int *fd, int64_t *size) {
 
 sppo_status sppo__map_open(sppo__map *map, const char *path) {
     sppo__map m = {.fd = -1};
-    sppo_status st = open_regular(path, &m.fd, &m.size);
+    sppo_status st = sppo__open_regular(path, &m.fd, &m.size);
     if (st) return st;
     if (m.size) {
         void *p = mmap(NULL, (size_t)m.size, PROT_READ, MAP_PRIVATE, m.fd, 0);
@@ -177,7 +177,7 @@ sppo_status sppo_file_truncate(const char *path, int64_t bytes) {
 sppo_status sppo_file_read(const char *path, int64_t limit, char **data, int64_t *bytes) {
     int fd;
     int64_t size, used = 0;
-    sppo_status st = open_regular(path, &fd, &size);
+    sppo_status st = sppo__open_regular(path, &fd, &size);
     if (st) return st;
     if (size > limit) {
         close(fd);

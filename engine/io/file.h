@@ -7,6 +7,9 @@
 
 #include "core/error.h"
 
+/* Opens for reading; regular files only, nothing waits on a pipe or a terminal. */
+sppo_status sppo__open_regular(const char *path, int *fd, int64_t *size);
+
 /* ---- a file mapped read-only ---- */
 
 typedef struct sppo__map {
@@ -15,7 +18,6 @@ typedef struct sppo__map {
     int fd;
 } sppo__map;
 
-/* Regular files only; nothing waits on a pipe or a terminal. */
 sppo_status sppo__map_open(sppo__map *map, const char *path);
 void sppo__map_close(sppo__map *map);
 

@@ -41,6 +41,33 @@ function M.remove(path) try(C.sppo_folder_remove(path)) end
 function M.recover(path) try(C.sppo_folder_recover(path)) end
 function M.complete(path) return C.sppo_folder_complete(path) ~= 0 end
 
+local BLOCK = 2^18
+
+--- A file read from beginning to end, unpacked on the way if it is gzip or zstd; nil, err. `read()`
+--- gives the next block, nil at the end, and raises with the file's byte where the compressed data
+--- are malformed or more than `limit` bytes come out.
+---@param path string
+---@param limit integer  bytes
+---@return { packing: 'gzip'|'zstd'|'none', read: fun(): string?, close: fun() }?
+function M.stream(path, limit)
+  local box = ffi.new('sppo_stream *[1]')
+  local status = C.sppo_stream_open(box, path, limit)
+  if status ~= 0 then return engine.failure(status) end
+  local h, block = ffi.gc(box[0], C.sppo_stream_close), ffi.new('char[?]', BLOCK)
+  local stream = { packing = ffi.string(C.sppo_stream_packing(h)) }
+  function stream.read()
+    if not h then return end
+    try(C.sppo_stream_read(h, block, BLOCK, length_box))
+    if length_box[0] > 0 then return ffi.string(block, length_box[0]) end
+    stream.close()
+  end
+  function stream.close()
+    if h then C.sppo_stream_close(ffi.gc(h, nil)) end
+    h = nil
+  end
+  return stream
+end
+
 --- Bytes of a regular file, or nil, err.
 function M.size(path)
   local status = C.sppo_file_size(path, length_box)

@@ -139,9 +139,11 @@ end
 local function check_pairs(list, name)
   for i, pair in ipairs(list) do
     for _, key in ipairs { 'prompt', 'chosen', 'rejected' } do
-      if type(pair[key]) ~= 'string' then
+      local given = pair[key]
+      local fine = type(given) == 'string' or key == 'prompt' and type(pair.messages) == 'table'
+      if not fine then
         engine.raise('format', ('%s[%d].%s must be a string, got %s'):format(name, i, key,
-          type(pair[key])))
+          type(given)))
       end
     end
   end
@@ -151,8 +153,8 @@ end
 --- held-out pairs how often the chosen answer gets the higher reward, beside how often it is the
 --- longer one. The model is round-1/weights.
 ---@param run sppo.Run
----@param options { train: table[], held_out: table[], limits: table }  pairs: prompt, chosen,
----   rejected
+---@param options { train: table[], held_out: table[], limits: table }  pairs as data.pairs
+---   gives them
 function M.run(run, options)
   local selfplay_recipe = require 'sppo.selfplay.recipe'
   check_pairs(options.train, 'train')
@@ -160,8 +162,8 @@ function M.run(run, options)
   local function groups(model, list)
     local out = {}
     for i, pair in ipairs(list) do
-      out[i] = M.group(model, { text = pair.prompt }, { pair.chosen, pair.rejected },
-        options.limits)
+      out[i] = M.group(model, { text = pair.prompt, messages = pair.messages },
+        { pair.chosen, pair.rejected }, options.limits)
     end
     return out
   end

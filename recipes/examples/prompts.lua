@@ -6,12 +6,11 @@ local data = require 'sppo.data'
 local base = require('sppo.selfplay.recipe').base 'recipes/tiny.lua'
 base.name = 'my-prompts'
 
-local training, held_out = {}, {}
-for i = 1, 40 do -- from a file: for _, row in ipairs(data.jsonl 'my.jsonl') do
-  local prompt = { tokens = { 1, 2 + i, 3 + i * 7 % 40 } } -- from a file: { text = row.prompt }
-  local key = table.concat(prompt.tokens, ' ')
-  table.insert(data.fraction(key) < 0.25 and held_out or training, prompt)
+local all = {}
+for i = 1, 40 do -- from a file: local all = data.prompts 'my.jsonl'
+  all[i] = { tokens = { 1, 2 + i, 3 + i * 7 % 40 } }
 end
+local training, held_out = data.split(all, { held_out = 0.25 })
 
 --- A third of them in each round, in turn.
 function base.prompts(round)

@@ -217,7 +217,7 @@ return { name = 'g', rounds = 1, policy = { model = '%s/m' }, train = { lr = 0 }
       lu.assertFalse(ok)
       lu.assertStrContains(type(err) == 'table' and err.message or err, 'bad.jsonl:1: ' .. text)
     end
-    bad('3', 'chosen must be a conversation')
+    bad('{}', 'chosen must be a conversation')
     bad('{"chosen":[{"role":"user","content":"a"}]}', 'chosen must be a conversation')
     bad('{"chosen":[{"role":"user"},{}]}', 'chosen: a message must have role and content')
     local talk = '[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]'

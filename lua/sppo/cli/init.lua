@@ -14,6 +14,7 @@ local verbs = {
   { 'validate', 'say what is wrong with a recipe before it runs' },
   { 'ls', 'models that are there, runs and how far they are' },
   { 'report', 'a page that shows what happened in a run, or several side by side' },
+  { 'data', 'what files of prompts and pairs hold, and share' },
   { 'gen', 'text from a model' },
   { 'chat', 'a conversation with a model, line by line' },
   { 'rank', 'answers from best to worst, by PairRM' },
