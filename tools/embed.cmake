@@ -7,7 +7,7 @@
 function(embed_lua OUT)
   file(GLOB_RECURSE files CONFIGURE_DEPENDS RELATIVE ${CMAKE_SOURCE_DIR}
        ${CMAKE_SOURCE_DIR}/lua/*.lua ${CMAKE_SOURCE_DIR}/models/*.lua
-       ${CMAKE_SOURCE_DIR}/recipes/*.lua)
+       ${CMAKE_SOURCE_DIR}/recipes/*.lua ${CMAKE_SOURCE_DIR}/models/configs/*.json)
   list(SORT files)
   set(names ${files})
   set(paths ${files})

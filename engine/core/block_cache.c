@@ -54,7 +54,7 @@ static void *map(int64_t bytes) {
     return start + skip;
 }
 
-static void trim(int64_t room) {
+void sppo__block_trim(int64_t room) {
     while (count && bytes_kept > room) {
         munmap(kept[0].data, (size_t)whole(kept[0].bytes));
         drop(0);
@@ -73,11 +73,11 @@ void *sppo__block_take(int64_t bytes, int64_t room) {
         drop(i);
         return data;
     }
-    trim(room);
+    sppo__block_trim(room);
     allocations++;
     void *data = fresh(bytes);
     if (data || !count) return data;
-    trim(0);
+    sppo__block_trim(0);
     return fresh(bytes);
 }
 
@@ -86,7 +86,7 @@ void sppo__block_give(void *data, int64_t bytes, int64_t room) {
         free(data);
         return;
     }
-    trim(count == BLOCKS ? bytes_kept / 2 : room - bytes);
+    sppo__block_trim(count == BLOCKS ? bytes_kept / 2 : room - bytes);
     if (bytes > room) {
         munmap(data, (size_t)whole(bytes));
         return;

@@ -13,6 +13,9 @@ void *sppo__block_take(int64_t bytes, int64_t room);
 /* Keeps the block as long as what is kept stays within `room` bytes. */
 void sppo__block_give(void *block, int64_t bytes, int64_t room);
 
+/* Gives kept blocks back to the system until at most `room` bytes are kept. */
+void sppo__block_trim(int64_t room);
+
 /* Counts an allocation made elsewhere into sppo_memory_allocations. */
 void sppo__block_count(void);
 

@@ -21,7 +21,7 @@ static const sppo__kernel meta_table[SPPO_OP_COUNT] = {
 #undef SPPO_OP
 
 static atomic_int interrupted;
-static double cost_flops, cost_bytes;
+static double cost_flops, cost_bytes, cost_read;
 
 int sppo_api_version(void) {
     return SPPO_API_VERSION;
@@ -60,9 +60,14 @@ void sppo__cost_add(double flops, double bytes) {
     cost_bytes += bytes;
 }
 
+void sppo__cost_add_read(double bytes) {
+    cost_read += bytes;
+}
+
 sppo_status sppo__cost(const sppo__call *c, double flops) {
     double bytes = 0;
     for (int i = 0; i < c->n_in; i++) bytes += sppo__bytes(c->in[i]);
+    sppo__cost_add_read(bytes);
     for (int i = 0; i < c->n_out; i++) bytes += sppo__bytes(c->out[i]);
     sppo__cost_add(flops, bytes);
     return SPPO_OK;
@@ -76,6 +81,10 @@ double sppo_cost_bytes(void) {
     return cost_bytes;
 }
 
+double sppo_cost_read(void) {
+    return cost_read;
+}
+
 void sppo_cost_reset(void) {
-    cost_flops = cost_bytes = 0;
+    cost_flops = cost_bytes = cost_read = 0;
 }

@@ -37,6 +37,9 @@
 #define TEXT_THREADS "threads must be in 1..256, got %d"
 #define TEXT_INTERRUPTED "%s: interrupted"
 #define TEXT_META_VALUES "%s: a tensor on 'meta' has no values"
+#define TEXT_WORKSPACE \
+    "%s: its kernel took %lld bytes of work and %lld of scratch a thread, its workspace function " \
+    "says %lld and %lld"
 
 /* ---- ops ---- */
 #define TEXT_WANT_DTYPE "%s: %s is %s, it must be %s"

@@ -15,6 +15,7 @@ enum { ALIGN = 64, DEVICES = 3, ARENAS = 4, LARGEST = 5, CLASSES = 64 };
 
 typedef struct account {
     int64_t used, peak, limit;
+    int64_t kind[SPPO_MEMORY_KINDS], at_peak[SPPO_MEMORY_KINDS];  // parts of used and of peak
 } account;
 
 /* Released blocks of one size, to be handed out again within the step: what stays in the cache. */
@@ -30,6 +31,8 @@ typedef struct arena {
     int64_t size;  // bytes of the block, 0 until measured
     int64_t used;  // bytes cut off the block in this step; while measuring, as if there were one
     int alive;     // storages of the arena not yet released
+    bool on_meta;  // measured with storages that have no memory
+    int64_t meta;  // bytes that their block would have, 0 until measured
     size_class classes[CLASSES];
 } arena;
 
@@ -37,7 +40,10 @@ static account accounts[DEVICES];
 static arena arenas[ARENAS];
 static int active = -1;  // the arena between begin and end
 static sppo__storage *live;
-static sppo__storage *spare;  // freed structs, so that a guarded step needs no malloc
+static sppo_memory_kind kind_now;
+static int64_t work_used, work_most;  // of kernels' work on the CPU
+static int64_t meta_scratch;          // bytes a thread that kernels would have asked for
+static sppo__storage *spare;          // freed structs, so that a guarded step needs no malloc
 
 static double mib(int64_t bytes) {
     return (double)bytes / 1048576;
@@ -45,6 +51,14 @@ static double mib(int64_t bytes) {
 
 static int64_t padded(int64_t bytes) {
     return (bytes + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+static void count(account *a, sppo_memory_kind kind, int64_t bytes) {
+    a->used += bytes;
+    a->kind[kind] += bytes;
+    if (a->used <= a->peak) return;
+    a->peak = a->used;
+    memcpy(a->at_peak, a->kind, sizeof a->kind);
 }
 
 /* "; largest: 402.7 MiB by token_logprob, .." for an out-of-memory text. */
@@ -106,10 +120,11 @@ static sppo_status take_from_arena(arena *r, sppo__storage *s, int64_t bytes) {
         memcpy(&c->first, s->data, sizeof c->first);
         return SPPO_OK;
     }
-    if (r->size && r->used + bytes > r->size) {
+    int64_t size = r->on_meta ? r->meta : r->size;
+    if (size && r->used + bytes > size) {
         r->alive--;
         return sppo__fail(SPPO_ERR_MEMORY, TEXT_ARENA_GUARD, s->made_by, (long long)bytes,
-                          (long long)r->size, (long long)r->used);
+                          (long long)size, (long long)r->used);
     }
     if (r->size) s->data = r->data + r->used;
     r->used += bytes;
@@ -129,14 +144,16 @@ static void give_to_arena(arena *r, sppo__storage *s) {
 
 static sppo_status take_bytes(sppo__storage *s, int64_t bytes) {
     account *a = &accounts[s->device];
-    if (s->device == SPPO_DEVICE_META) return SPPO_OK;
+    bool meta = s->device == SPPO_DEVICE_META;
     int64_t whole = padded(bytes ? bytes : 1);
-    if (active >= 0) {
-        sppo_status st = take_from_arena(&arenas[active], s, whole);
+    arena *r = active >= 0 ? &arenas[active] : NULL;
+    if (r && meta && !r->size) r->on_meta = true;
+    if (r && meta == r->on_meta) {
+        sppo_status st = take_from_arena(r, s, whole);
         if (st) return st;
-        s->arena = arenas[active].size ? active + 1 : -(active + 1);
-        if (s->data) return SPPO_OK;
+        s->arena = r->size || r->meta ? active + 1 : -(active + 1);
     }
+    if (meta || s->data) return SPPO_OK;
     int64_t most = a->used + whole > a->peak ? a->used + whole : a->peak;
     if (a->limit && most > a->limit) most = a->limit;
     s->data = sppo__block_take(whole, most - a->used - whole);
@@ -158,6 +175,7 @@ sppo_status sppo__storage_new(sppo__storage **out, sppo_device device, int64_t b
         return sppo__fail(SPPO_ERR_MEMORY, TEXT_MEMORY, made_by, mib(bytes), mib(a->used), "");
     s->refs = 1;
     s->device = device;
+    s->kind = kind_now;
     s->bytes = bytes;
     s->made_by = made_by;
     sppo_status st = take_bytes(s, bytes);
@@ -169,10 +187,36 @@ sppo_status sppo__storage_new(sppo__storage **out, sppo_device device, int64_t b
     s->next = live;
     if (live) live->prev = s;
     live = s;
-    if (s->arena <= 0) a->used += bytes;
-    if (a->used > a->peak) a->peak = a->used;
+    if (s->arena <= 0) count(a, s->kind, bytes);
     *out = s;
     return SPPO_OK;
+}
+
+sppo_status sppo__work_new(sppo__storage **out, int64_t bytes, bool zero, const char *made_by) {
+    sppo_memory_kind was = sppo_memory_kind_set(SPPO_MEMORY_WORKSPACE);
+    sppo_status st = sppo__storage_new(out, SPPO_DEVICE_CPU, bytes, zero, made_by);
+    sppo_memory_kind_set(was);
+    if (st) return st;
+    work_used += bytes;
+    if (work_used > work_most) work_most = work_used;
+    return SPPO_OK;
+}
+
+sppo_status sppo__work_on_meta(int64_t bytes, int64_t scratch, const char *made_by) {
+    if (scratch > meta_scratch) meta_scratch = scratch;
+    if (!bytes) return SPPO_OK;
+    sppo__storage *s;
+    sppo_memory_kind was = sppo_memory_kind_set(SPPO_MEMORY_WORKSPACE);
+    sppo_status st = sppo__storage_new(&s, SPPO_DEVICE_META, bytes, false, made_by);
+    sppo_memory_kind_set(was);
+    if (!st) sppo__storage_release(s);
+    return st;
+}
+
+int64_t sppo__work_most(void) {
+    int64_t most = work_most;
+    work_most = work_used;
+    return most;
 }
 
 void sppo__storage_release(sppo__storage *s) {
@@ -181,9 +225,10 @@ void sppo__storage_release(sppo__storage *s) {
     else live = s->next;
     if (s->next) s->next->prev = s->prev;
     if (s->arena) give_to_arena(&arenas[abs(s->arena) - 1], s);
+    if (s->kind == SPPO_MEMORY_WORKSPACE && s->device == SPPO_DEVICE_CPU) work_used -= s->bytes;
     if (s->arena <= 0) {
         account *a = &accounts[s->device];
-        a->used -= s->bytes;
+        count(a, s->kind, -s->bytes);
         // What is kept and what is used stay together within the most that was ever used.
         if (s->data) sppo__block_give(s->data, padded(s->bytes ? s->bytes : 1), a->peak - a->used);
     }
@@ -203,7 +248,26 @@ int64_t sppo_memory_peak(sppo_device device) {
 }
 
 void sppo_memory_reset_peak(sppo_device device) {
-    accounts[device].peak = accounts[device].used;
+    account *a = &accounts[device];
+    a->peak = a->used;
+    memcpy(a->at_peak, a->kind, sizeof a->kind);
+    if (device == SPPO_DEVICE_META) meta_scratch = 0;
+    if (device == SPPO_DEVICE_CPU) sppo__block_trim(0);
+}
+
+sppo_memory_kind sppo_memory_kind_set(sppo_memory_kind kind) {
+    sppo_memory_kind was = kind_now;
+    kind_now = kind;
+    return was;
+}
+
+int64_t sppo_memory_peak_kind(sppo_device device, sppo_memory_kind kind) {
+    return accounts[device].at_peak[kind];
+}
+
+int64_t sppo_memory_scratch(sppo_device device) {
+    return device == SPPO_DEVICE_META ? sppo_threads() * padded(meta_scratch)
+                                      : sppo__scratch_bytes();
 }
 
 void sppo_memory_limit(sppo_device device, int64_t bytes) {
@@ -225,15 +289,22 @@ sppo_status sppo_arena_end(int id) {
     if (active != id || id < 0) return sppo__fail(SPPO_ERR_STATE, TEXT_ARENA_END, id);
     active = -1;
     arena *r = &arenas[id];
-    if (r->size || !r->used) return SPPO_OK;
+    if (r->size || r->meta || !r->used) return SPPO_OK;
+    if (r->on_meta) {
+        r->meta = r->used;
+        count(&accounts[SPPO_DEVICE_META], SPPO_MEMORY_ACTIVATIONS, r->meta);
+        return SPPO_OK;
+    }
     account *a = &accounts[SPPO_DEVICE_CPU];
-    r->data = aligned_alloc(ALIGN, (size_t)r->used);
+    // What the step freed is kept, but not beside a block that passes the most ever used.
+    int64_t room = a->peak - a->used - r->used;
+    sppo__block_trim(room > 0 ? room : 0);
+    r->data = sppo__block_take(r->used, room > 0 ? room : 0);
     if (!r->data)
         return sppo__fail(SPPO_ERR_MEMORY, TEXT_MEMORY, "arena", mib(r->used), mib(a->used),
                           largest_live(SPPO_DEVICE_CPU));
     r->size = r->used;
-    a->used += r->size;
-    if (a->used > a->peak) a->peak = a->used;
+    count(a, SPPO_MEMORY_ACTIVATIONS, r->size);
     return SPPO_OK;
 }
 
@@ -241,7 +312,8 @@ void sppo_arena_free(int id) {
     if (id < 0 || id >= ARENAS || active == id) return;
     arena *r = &arenas[id];
     if (r->alive > 0 && r->size) return;  // freed once its tensors are gone and it is asked again
-    accounts[SPPO_DEVICE_CPU].used -= r->size;
-    free(r->data);
+    count(&accounts[SPPO_DEVICE_CPU], SPPO_MEMORY_ACTIVATIONS, -r->size);
+    count(&accounts[SPPO_DEVICE_META], SPPO_MEMORY_ACTIVATIONS, -r->meta);
+    if (r->size) sppo__block_give(r->data, r->size, 0);
     *r = (arena){.alive = r->alive};
 }

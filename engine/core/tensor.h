@@ -13,6 +13,7 @@ typedef struct sppo__storage {
     int refs;
     int arena;  // 1 + the arena it came from, 0 for the heap
     sppo_device device;
+    sppo_memory_kind kind;
     int64_t bytes;
     void *data;                         // NULL on meta
     const char *made_by;                // the op, for the list of largest live tensors
@@ -76,6 +77,16 @@ static inline void *sppo__raw(const sppo_tensor *t) {
 sppo_status sppo__storage_new(sppo__storage **out, sppo_device device, int64_t bytes, bool zero,
                               const char *made_by);
 void sppo__storage_release(sppo__storage *s);
+
+/* Storage on the CPU that a kernel works with; the op's workspace function must know of it. */
+sppo_status sppo__work_new(sppo__storage **out, int64_t bytes, bool zero, const char *made_by);
+
+/* Counts `bytes` of work on meta, as if a kernel had taken and released them, and `scratch` bytes a
+ * thread. */
+sppo_status sppo__work_on_meta(int64_t bytes, int64_t scratch, const char *made_by);
+
+/* Most bytes of sppo__work_new alive since the last call. */
+int64_t sppo__work_most(void);
 
 /* ---- tensor ---- */
 

@@ -35,10 +35,6 @@ typedef struct block {
     int32_t *position;  // [tokens], with a window
 } block;
 
-static int64_t block_floats(const attention_sizes *s) {
-    return attention_rows(s) * (s->D + SPPO_PAGE + s->W + 5);
-}
-
 static block block_at(const attention_sizes *s, float *scratch) {
     int64_t rows = attention_rows(s);
     block b;
@@ -276,8 +272,7 @@ static sppo_status place_pages(attention *a, int64_t layer, sppo__storage **pack
         return SPPO_OK;
     }
     a->page_stride = a->s.kv_heads * a->head_stride;
-    sppo_status st = sppo__storage_new(packed, SPPO_DEVICE_CPU, a->at->pages * a->page_stride * 4,
-                                       false, "attention");
+    sppo_status st = sppo__work_new(packed, a->at->pages * a->page_stride * 4, false, "attention");
     if (!st) a->pages = (*packed)->data;
     return st;
 }
@@ -303,7 +298,7 @@ static int64_t cut_trees(attention *a) {
 }
 
 sppo_status KERNEL(attention)(sppo__call *c) {
-    attention a = {.s = attention_sizes_of(c),
+    attention a = {.s = sppo__attention_sizes(c),
                    .at = c->at,
                    .q = sppo__f32(c->in[0]),
                    .k = sppo__f32(c->in[1]),
@@ -311,9 +306,11 @@ sppo_status KERNEL(attention)(sppo__call *c) {
                    .out = sppo__f32(c->out[0]),
                    .lse = sppo__f32(c->out[1])};
     sppo__storage *packed = NULL;
-    sppo_status st = sppo__scratch_reserve(block_floats(&a.s) * 4);
+    sppo_status st = sppo__scratch_reserve(attention_block_floats(&a.s) * 4);
     if (!st) st = place_pages(&a, c->i[0], &packed);
     if (st) return st;
+    int64_t keys = sppo__attention_seen(a.at, a.s.window);
+    sppo__read_add(4 * a.s.D * (a.at->tokens * a.s.heads + 2 * keys * a.s.kv_heads));
     int64_t tasks = a.at->trees;
     if (tasks * a.s.kv_heads < 4 * sppo_threads()) tasks = cut_trees(&a);
     sppo__parallel(tasks * a.s.kv_heads, attention_task, &a);

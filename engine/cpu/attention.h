@@ -11,37 +11,7 @@
 #include "cpu/simd.h"
 #include "cpu/tile.h"
 #include "llm/kv_store.h"
-
-enum { BLOCK_ROWS = 128 };  // rows worked on at once, at least one token's
-
-// D head size, W = D padded to whole panels, G query heads that share a kv head
-typedef struct attention_sizes {
-    int64_t heads, kv_heads, D, W, G;
-    float scale, cap;  // cap: 0 for none
-    int64_t window;    // 0: all
-    bool causal;
-    int64_t block;  // tokens whose rows are worked on at once
-} attention_sizes;
-
-static inline attention_sizes attention_sizes_of(const sppo__call *c) {
-    const sppo_tensor *q = c->in[0], *k = c->in[1];
-    attention_sizes s = {.heads = q->shape[1],
-                         .kv_heads = k->shape[1],
-                         .D = q->shape[2],
-                         .W = (q->shape[2] + 63) / 64 * 64,
-                         .G = q->shape[1] / k->shape[1],
-                         .scale = c->f[0],
-                         .cap = c->f[1],
-                         .window = c->i[2],
-                         .causal = c->i[1] != 0};
-    s.block = s.G < BLOCK_ROWS ? BLOCK_ROWS / s.G : 1;
-    return s;
-}
-
-/* Rows of a block, rounded up to whole vectors of any instruction set. */
-static inline int64_t attention_rows(const attention_sizes *s) {
-    return (s->block * s->G + 15) / 16 * 16;
-}
+#include "ops/workspace.h"
 
 /* Keys begin .. end of a page; none where they are equal. */
 typedef struct attention_keys {

@@ -14,22 +14,12 @@
 
 #include "cpu/attention.h"
 
-/* Nodes first .. last and their own tokens, begin .. end in tree order. */
-typedef struct branch {
-    int first, last;
-    int64_t begin, end;
-    int shared;      // node that it shares with other branches, -1 for none
-    int64_t offset;  // where in `shared` its part begins: [kv_heads][2][count][W]
-} branch;
-
-enum { SHARED_TOKENS = 256 };  // longest first segment whose gradients are made branch by branch
-
 typedef struct backward {
     attention_sizes s;
     const sppo_segments *at;
     const float *q, *k, *v, *out, *lse, *dout;
     float *dq, *dk, *dv;  // NULL where not wanted
-    const branch *branch;
+    const attention_branch *branch;
     float *shared;  // all branches' gradients of the keys and values they share
 } backward;
 
@@ -43,10 +33,6 @@ typedef struct block {
     float *lse, *delta;       // [rows]
     int32_t *position;        // [tokens], with a window
 } block;
-
-static int64_t block_floats(const attention_sizes *s) {
-    return SPPO_PAGE * (2 * s->D + 3 * s->W) + attention_rows(s) * (3 * s->W + 2 * SPPO_PAGE + 3);
-}
 
 static block block_at(const attention_sizes *s, float *scratch) {
     int64_t rows = attention_rows(s);
@@ -182,8 +168,8 @@ static void meet_page(const backward *a, block *b, int64_t kv_head, const sppo__
 }
 
 /* One page of a node against the tokens lo .. hi of the branch; b gets dk and dv. */
-static void run_page(const backward *a, block *b, int64_t kv_head, const branch *br, int n,
-                     int64_t page, int64_t lo, int64_t hi) {
+static void run_page(const backward *a, block *b, int64_t kv_head, const attention_branch *br,
+                     int n, int64_t page, int64_t lo, int64_t hi) {
     const sppo__node *node = &a->at->node[n];
     int64_t count = node->count - page * SPPO_PAGE, step = a->s.block;
     if (count > SPPO_PAGE) count = SPPO_PAGE;
@@ -202,14 +188,14 @@ static void add_page(const attention_sizes *s, float *gradient, const float *pag
     }
 }
 
-static float *shared_part(const backward *a, const branch *br, int64_t kv_head) {
+static float *shared_part(const backward *a, const attention_branch *br, int64_t kv_head) {
     return a->shared + br->offset + kv_head * 2 * a->at->node[br->shared].count * a->s.W;
 }
 
 static void backward_task(void *context, int64_t task, int thread) {
     const backward *a = context;
     int64_t kv_head = task % a->s.kv_heads;
-    const branch *br = &a->branch[task / a->s.kv_heads];
+    const attention_branch *br = &a->branch[task / a->s.kv_heads];
     block b = block_at(&a->s, sppo__scratch(thread));
     if (br->shared >= 0) {
         int64_t keys = a->at->node[br->shared].count, W = a->s.W;
@@ -235,32 +221,8 @@ static void backward_task(void *context, int64_t task, int thread) {
     }
 }
 
-/* The branches of all trees, in tree order; returns their number. Floats that they share go to
- * *floats. */
-static int64_t list_branches(const backward *a, branch *list, int64_t *floats) {
-    int64_t count = 0;
-    *floats = 0;
-    for (int t = 0; t < a->at->trees; t++) {
-        int first = a->at->tree[t], last = a->at->tree[t + 1];
-        const sppo__node *node = a->at->node, *root = &node[first];
-        bool cut = root->count <= SHARED_TOKENS && last - first > 2;
-        if (!cut) {
-            list[count++] = (branch){first, last, root->begin, root->end, -1, 0};
-            continue;
-        }
-        int64_t part = a->s.kv_heads * 2 * root->count * a->s.W;
-        for (int n = first, next; n < last; n = next) {
-            int64_t end = n == first ? root->begin + root->count : node[n].end;
-            for (next = n + 1; n != first && next < last && node[next].begin < end; next++) {}
-            list[count++] = (branch){n, next, node[n].begin, end, first, *floats};
-            *floats += part;
-        }
-    }
-    return count;
-}
-
 /* What the branches of a shared node gave, in their order. */
-static void add_shared(const backward *a, const branch *br) {
+static void add_shared(const backward *a, const attention_branch *br) {
     const sppo__node *node = &a->at->node[br->shared];
     for (int64_t h = 0; h < a->s.kv_heads; h++) {
         const float *dk = shared_part(a, br, h);
@@ -270,7 +232,7 @@ static void add_shared(const backward *a, const branch *br) {
 }
 
 sppo_status KERNEL(attention_backward)(sppo__call *c) {
-    backward a = {.s = attention_sizes_of(c), .at = c->at};
+    backward a = {.s = sppo__attention_sizes(c), .at = c->at};
     const float **in[] = {&a.q, &a.k, &a.v, &a.out, &a.lse, &a.dout};
     float **out[] = {&a.dq, &a.dk, &a.dv};
     for (int i = 0; i < 6; i++) *in[i] = sppo__f32(c->in[i]);
@@ -278,14 +240,14 @@ sppo_status KERNEL(attention_backward)(sppo__call *c) {
         if (c->out[i]) *out[i] = sppo__f32(c->out[i]);
     sppo__storage *list = NULL, *shared = NULL;
     int64_t floats, count = 0;
-    sppo_status st = sppo__scratch_reserve(block_floats(&a.s) * 4);
+    sppo_status st = sppo__scratch_reserve(attention_backward_block_floats(&a.s) * 4);
     if (!st)
-        st = sppo__storage_new(&list, SPPO_DEVICE_CPU, a.at->nodes * (int64_t)sizeof(branch), false,
-                               "attention_backward");
+        st = sppo__work_new(&list, a.at->nodes * (int64_t)sizeof(attention_branch), false,
+                            "attention_backward");
     if (!st) {
         a.branch = list->data;
-        count = list_branches(&a, list->data, &floats);
-        st = sppo__storage_new(&shared, SPPO_DEVICE_CPU, floats * 4, false, "attention_backward");
+        count = sppo__attention_branches(a.at, &a.s, list->data, &floats);
+        st = sppo__work_new(&shared, floats * 4, false, "attention_backward");
     }
     if (!st) {
         a.shared = shared->data;

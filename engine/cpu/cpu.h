@@ -38,4 +38,10 @@ void sppo__parallel_values(int64_t values, int64_t tasks, sppo__task fn, void *c
 sppo_status sppo__scratch_reserve(int64_t bytes);
 void *sppo__scratch(int thread);
 
+/* Most bytes a thread that were asked for since the last call. */
+int64_t sppo__scratch_most(void);
+
+/* Counts into sppo_bytes_read what this kernel has read. */
+void sppo__read_add(int64_t bytes);
+
 #endif

@@ -23,7 +23,7 @@ typedef struct room {
 } room;
 
 static int64_t room_at(const disentangled *d, float *scratch, room *r) {
-    int64_t N = whole_panels(d->longest), stride = stride_of(d->columns), used = 0;
+    int64_t N = whole_panels(d->longest), stride = disentangled_stride(d->columns), used = 0;
     struct {
         float **part;
         int64_t floats;

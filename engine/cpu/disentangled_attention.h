@@ -14,13 +14,13 @@
 #include "cpu/cpu.h"
 #include "cpu/tile.h"
 #include "llm/segments.h"
+#include "ops/workspace.h"
 
-enum { QUERIES = 48 };  // rows of scores worked on at once: whole tiles that stay in L2
+enum { QUERIES = DISENTANGLED_QUERIES };
 
 typedef struct disentangled {
     int64_t heads, D, W;
-    int64_t rows;  // of the tables
-    int64_t buckets, max_positions;
+    int64_t rows;              // of the tables
     int64_t longest, columns;  // most n and C of any text
     float scale;
     const sppo_segments *at;
@@ -34,51 +34,27 @@ typedef struct head_of_text {
     int64_t first, C, stride;
 } head_of_text;
 
-static inline int64_t whole_panels(int64_t n) {
-    return (n + 63) / 64 * 64;
-}
-
-/* Row of the tables for relative position r = query - key. Distances beyond buckets / 2 share rows
- * by their logarithm (make_log_bucket_position in transformers' modeling_deberta_v2.py). */
-static inline int32_t table_row(const disentangled *d, int64_t r) {
-    int64_t middle = d->buckets / 2, distance = r < 0 ? -r : r, bucket = distance;
-    if (distance > middle) {
-        double ratio = log((double)distance / (double)middle) /
-                       log((double)(d->max_positions - 1) / (double)middle);
-        bucket = (int64_t)ceil(ratio * (double)(middle - 1)) + middle;
-    }
-    int64_t row = d->buckets + (r < 0 ? -bucket : bucket);
-    return (int32_t)(row < 0 ? 0 : row >= d->rows ? d->rows - 1 : row);
-}
-
 /* The sizes of a call and its table of rows; the caller releases d->memory. */
 static inline sppo_status disentangled_begin(disentangled *d, const sppo__call *c) {
     *d = (disentangled){.heads = c->in[0]->shape[1],
                         .D = c->in[0]->shape[2],
                         .W = whole_panels(c->in[0]->shape[2]),
                         .rows = c->in[3]->shape[0],
-                        .buckets = c->i[0],
-                        .max_positions = c->i[1],
                         .scale = c->f[0],
                         .at = c->at};
     const float **in[] = {&d->q, &d->k, &d->v, &d->rel_k, &d->rel_q};
     for (int i = 0; i < 5; i++) *in[i] = sppo__f32(c->in[i]);
-    for (int i = 0; i < d->at->count; i++)
-        if (d->at->segment[i].count > d->longest) d->longest = d->at->segment[i].count;
-    // Whole vectors are read of it: some rows more at its end.
-    int64_t count = 2 * d->longest + 16;
-    sppo_status st =
-        sppo__storage_new(&d->memory, SPPO_DEVICE_CPU, count * 4, false, sppo__op_name(c->op));
+    disentangled_sizes sizes = sppo__disentangled_sizes(c);
+    d->longest = sizes.longest;
+    d->columns = sizes.C;
+    int64_t bytes = disentangled_table_bytes(d->longest);
+    sppo_status st = sppo__work_new(&d->memory, bytes, false, sppo__op_name(c->op));
     if (st) return st;
     int32_t *row = d->memory->data;
-    for (int64_t t = 0; t < count; t++) row[t] = table_row(d, d->longest - 1 - t);
+    for (int64_t t = 0; t < bytes / (int64_t)sizeof *row; t++)
+        row[t] = sppo__disentangled_row(c, d->longest - 1 - t);
     d->row = row;
-    if (d->longest) d->columns = whole_panels(row[0] - row[2 * d->longest - 2] + 1);
     return SPPO_OK;
-}
-
-static inline int64_t stride_of(int64_t columns) {
-    return columns + 16;
 }
 
 /* Rows of relative positions of query i and keys 0, 1, .. */
@@ -92,7 +68,7 @@ static inline head_of_text head_at(const disentangled *d, int segment, int64_t h
     if (!h.n) return h;
     h.first = d->row[d->longest + h.n - 2];
     h.C = whole_panels(d->row[d->longest - h.n] - h.first + 1);
-    h.stride = stride_of(h.C);
+    h.stride = disentangled_stride(h.C);
     return h;
 }
 

@@ -31,7 +31,7 @@ typedef struct room {
 } room;
 
 static int64_t room_at(const disentangled *d, float *scratch, room *r) {
-    int64_t N = whole_panels(d->longest), C = d->columns, stride = stride_of(C), used = 0;
+    int64_t N = whole_panels(d->longest), C = d->columns, stride = disentangled_stride(C), used = 0;
     struct {
         float **part;
         int64_t floats;

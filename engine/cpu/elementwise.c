@@ -163,7 +163,10 @@ ALWAYS_INLINE void values(sppo__op op, bool back, const work *w, int64_t task) {
 static sppo_status run(const sppo__call *c, sppo__task fn) {
     work w = {.f = c->f, .count = sppo_tensor_count(c->in[0])};
     for (int i = 0; i < c->n_in; i++)
-        if (c->in[i]->storage) w.in[i] = sppo__f32(c->in[i]);
+        if (c->in[i]->storage) {
+            w.in[i] = sppo__f32(c->in[i]);
+            sppo__read_add(w.count * (int64_t)sizeof(float));
+        }
     for (int i = 0; i < c->n_out; i++)
         if (c->out[i]) w.out[i] = sppo__f32(c->out[i]);
     sppo__parallel_values(w.count, (w.count + TASK_VALUES - 1) / TASK_VALUES, fn, &w);

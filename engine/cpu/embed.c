@@ -53,6 +53,8 @@ static void forward(void *context, int64_t task, int thread) {
 }
 
 sppo_status KERNEL(embed)(sppo__call *c) {
+    const sppo_tensor *w = c->in[0];
+    sppo__read_add(c->in[1]->shape[0] * (4 + sppo__dtype_bytes(w->dtype, w->shape[1])));
     sppo__parallel((c->in[1]->shape[0] + 31) / 32, forward, c);
     return SPPO_OK;
 }

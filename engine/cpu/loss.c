@@ -7,12 +7,7 @@
 #include "cpu/lse.h"
 #include "cpu/panel.h"
 
-enum {
-    CHUNK_PANELS = LSE_CHUNK / 64,
-    ROWS = 96,               // rows of a task that makes logits: these and its panel stay in L2
-    GROUP_BYTES = 16 << 20,  // gradients of logits held at once
-    GROUP_ROWS = 4096
-};
+enum { CHUNK_PANELS = LSE_CHUNK / 64, ROWS = HEAD_ROWS };
 
 typedef struct head {
     int64_t n, D, V, chunks, row_blocks;
@@ -35,7 +30,7 @@ static head head_of(const sppo__call *c) {
               .target = sppo__i32(c->in[2]),
               .cap = c->f[0]};
     h.bytes = panel_bytes(h.dtype, h.D);
-    h.chunks = (h.V + LSE_CHUNK - 1) / LSE_CHUNK;
+    h.chunks = lse_chunks(h.V);
     h.row_blocks = (h.n + ROWS - 1) / ROWS;
     return h;
 }
@@ -58,6 +53,8 @@ static void logits_block(const head *h, int64_t row, int64_t rows, int64_t panel
         panel_forward(h->dtype, h->panel + (panel + p) * h->bytes, NULL, rows, h->D, &hidden,
                       logits + p * 64, ld);
 }
+
+_Static_assert(sizeof(lse_part) == LSE_PART_BYTES, "ops/workspace.h counts these");
 
 typedef struct forward {
     head h;
@@ -89,11 +86,11 @@ sppo_status KERNEL(token_logprob)(sppo__call *c) {
     float *lse = sppo__f32(c->out[1]);
     head *h = &f.h;
     if (!h->n) return SPPO_OK;
-    sppo_tensor *parts;
-    sppo_status st = sppo__tensor_make(&parts, SPPO_DTYPE_F32, SPPO_DEVICE_CPU, SPPO_LAYOUT_ROWS, 3,
-                                       (int64_t[]){h->n, h->chunks, 2}, "token_logprob");
+    sppo__storage *parts;
+    sppo_status st =
+        sppo__work_new(&parts, h->n * h->chunks * LSE_PART_BYTES, true, "token_logprob");
     if (st) return st;
-    f.part = sppo__raw(parts);
+    f.part = parts->data;
     st = sppo__scratch_reserve(ROWS * LSE_CHUNK * (int64_t)sizeof(float));
     if (!st) st = begin(h);
     if (!st) {
@@ -104,7 +101,7 @@ sppo_status KERNEL(token_logprob)(sppo__call *c) {
         }
     }
     end(h);
-    sppo_tensor_release(parts);
+    sppo__storage_release(parts);
     return st;
 }
 
@@ -192,12 +189,6 @@ static void run_group(backward *b) {
     sppo__parallel(tasks, gradient_task, b);
 }
 
-/* Chunks of one group: as many as GROUP_BYTES hold for `rows` rows. */
-static int64_t group_chunks(int64_t rows, int64_t chunks) {
-    int64_t fit = GROUP_BYTES / ((int64_t)sizeof(float) * LSE_CHUNK * rows);
-    return fit < 1 ? 1 : fit > chunks ? chunks : fit;
-}
-
 /* in: hidden, weight, target, lse, dout; out: dhidden, dweight. Values are added over the
  * vocabulary and over rows in order, whatever the groups. */
 sppo_status KERNEL(token_logprob_backward)(sppo__call *c) {
@@ -206,14 +197,13 @@ sppo_status KERNEL(token_logprob_backward)(sppo__call *c) {
     if (c->out[0]) b.dhidden = sppo__f32(c->out[0]);
     if (c->out[1]) b.dpanel = sppo__f32(c->out[1]);
     if (!h->n || !h->D || (!b.dhidden && !b.dpanel)) return SPPO_OK;
-    int64_t most_rows = h->n < GROUP_ROWS ? h->n : GROUP_ROWS;
-    int64_t most_chunks = group_chunks(most_rows, h->chunks);
-    sppo_tensor *dlogits;
-    sppo_status st = sppo__tensor_make(&dlogits, SPPO_DTYPE_F32, SPPO_DEVICE_CPU, SPPO_LAYOUT_ROWS,
-                                       2, (int64_t[]){most_rows, most_chunks * LSE_CHUNK},
-                                       "token_logprob_backward");
+    int64_t most_rows = h->n < HEAD_GROUP_ROWS ? h->n : HEAD_GROUP_ROWS;
+    int64_t most_chunks = head_group_chunks(most_rows, h->chunks);
+    sppo__storage *dlogits;
+    sppo_status st = sppo__work_new(&dlogits, most_rows * most_chunks * LSE_CHUNK * 4, true,
+                                    "token_logprob_backward");
     if (st) return st;
-    b.dlogits = sppo__f32(dlogits);
+    b.dlogits = dlogits->data;
     st = sppo__scratch_reserve(PANEL_SCRATCH_DX * (int64_t)sizeof(float));
     if (!st) st = begin(h);
     for (b.row = 0; b.row < h->n && !st; b.row += most_rows) {
@@ -229,6 +219,6 @@ sppo_status KERNEL(token_logprob_backward)(sppo__call *c) {
         }
     }
     end(h);
-    sppo_tensor_release(dlogits);
+    sppo__storage_release(dlogits);
     return st;
 }

@@ -5,8 +5,7 @@
 #define SPPO_LSE_H
 
 #include "cpu/simd.h"
-
-enum { LSE_CHUNK = 1024 };
+#include "ops/workspace.h"
 
 typedef struct lse_part {
     float maximum;

@@ -69,7 +69,9 @@ sppo_status KERNEL(linear)(sppo__call *c) {
         q8 |= f.w[i].dtype == SPPO_DTYPE_Q8_0;
         f.w[i].y = sppo__f32(c->out[i]);
         f.panels += f.w[i].panels;
+        sppo__read_add(f.w[i].panels * f.w[i].bytes);
     }
+    sppo__read_add(f.M * f.K * (int64_t)sizeof(float));
     if (!f.M || !f.panels) return SPPO_OK;
     panel_cut(f.M, 96, PANEL_ROWS, f.panels, &f.row_block, &f.row_blocks);
     sppo_status st = sppo__scratch_reserve(PANEL_ROWS * 64 * (int64_t)sizeof(float));
@@ -139,9 +141,7 @@ sppo_status KERNEL(linear_backward)(sppo__call *c) {
         panel_cut(b.K, 96, PANEL_ROWS, panels, &b.k_block, &b.k_blocks);
         tasks += panels * b.k_blocks;
     }
-    int64_t floats =
-        PANEL_SCRATCH_DX > PANEL_SCRATCH_DWEIGHT ? PANEL_SCRATCH_DX : PANEL_SCRATCH_DWEIGHT;
-    sppo_status st = sppo__scratch_reserve(floats * (int64_t)sizeof(float));
+    sppo_status st = sppo__scratch_reserve(sppo__workspace_linear_backward(c).scratch);
     if (!st) sppo__parallel(tasks, backward_task, &b);
     return st;
 }
@@ -172,6 +172,7 @@ sppo_status KERNEL(add_bias)(sppo__call *c) {
                    .R = sppo__rows(c->in[0]),
                    .N = sppo__columns(c->in[0])};
     if (!w.N) return SPPO_OK;
+    sppo__read_add((w.R + 1) * w.N * (int64_t)sizeof(float));
     w.block = (BIAS_VALUES + w.N - 1) / w.N;
     sppo__parallel_values(w.R * w.N, (w.R + w.block - 1) / w.block, add_bias_task, &w);
     return SPPO_OK;

@@ -103,6 +103,7 @@ sppo_status KERNEL(rms_norm)(sppo__call *c) {
               .D = sppo__columns(c->in[0])};
     if (!n.D) return SPPO_OK;
     cut_rows(&n);
+    sppo__read_add((n.R + 1) * n.D * (int64_t)sizeof(float));
     sppo__parallel_values(n.R * n.D, n.blocks, forward_task, &n);
     return SPPO_OK;
 }

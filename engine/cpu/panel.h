@@ -12,19 +12,11 @@
 #include "cpu/cpu.h"
 #include "cpu/q8.h"
 #include "cpu/tile.h"
+#include "ops/workspace.h"
 
 enum {
-    PANEL_DEPTH = 640,         // most rows of a panel multiplied in one go: they stay in L2
-    PANEL_ROWS = 384,          // most rows of x in one task
-    PANEL_QUANTIZE = 16,       // rows of x made q8_0 in one task
-    PANEL_DX_DEPTH = 256,      // rows of W that are transposed at once
-    PANEL_DWEIGHT_DEPTH = 128  // rows of dy copied at once: they stay in L1
-};
-
-/* Floats of scratch that the products want. */
-enum {
-    PANEL_SCRATCH_DX = PANEL_DX_DEPTH * 64 + 64 * 64 + PANEL_ROWS * 64,
-    PANEL_SCRATCH_DWEIGHT = PANEL_DWEIGHT_DEPTH * 64
+    PANEL_DEPTH = 640,   // most rows of a panel multiplied in one go: they stay in L2
+    PANEL_QUANTIZE = 16  // rows of x made q8_0 in one task
 };
 
 static inline int64_t panel_bytes(sppo_dtype dtype, int64_t K) {
@@ -101,8 +93,7 @@ static inline void panel_quantize_task(void *context, int64_t task, int thread) 
 
 /* Makes the q8_0 form of `rows` rows of x; the caller releases x->memory. */
 static inline sppo_status panel_quantize(panel_rows *x, int64_t rows, int64_t K, const char *what) {
-    sppo_status st =
-        sppo__storage_new(&x->memory, SPPO_DEVICE_CPU, q8_rows_bytes(rows, K), false, what);
+    sppo_status st = sppo__work_new(&x->memory, q8_rows_bytes(rows, K), false, what);
     if (st) return st;
     x->q8 = q8_rows_at(x->memory->data, rows, K);
     panel_quantize_work w = {x, rows, K};

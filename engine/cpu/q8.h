@@ -37,11 +37,7 @@ typedef struct q8_rows {
     int64_t K;
 } q8_rows;
 
-static inline int64_t q8_rows_bytes(int64_t rows, int64_t K) {
-    return rows * (K + K / Q8 * 8);
-}
-
-/* Rows in memory of q8_rows_bytes, 4-byte aligned. */
+/* Rows in memory of q8_rows_bytes (ops/workspace.h), 4-byte aligned. */
 static inline q8_rows q8_rows_at(void *memory, int64_t rows, int64_t K) {
     q8_rows x = {.K = K, .scale = memory};
     x.bias = (int32_t *)(x.scale + rows * (K / Q8));

@@ -107,6 +107,7 @@ static sppo_status run(const sppo__call *c, float direction, bool add) {
               .add = add};
     r.frequency = frequencies(c->f, r.half);
     int64_t values = r.tokens * r.heads * 2 * r.half;
+    sppo__read_add(values * (int64_t)sizeof(float));
     sppo__parallel_values(values, (r.tokens + TOKENS - 1) / TOKENS, rope_tokens, &r);
     return SPPO_OK;
 }

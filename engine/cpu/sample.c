@@ -31,11 +31,6 @@ typedef struct row {
     int32_t *heap;   // [V] ids
 } row;
 
-static int64_t scratch_bytes(int64_t V, int64_t chunks) {
-    return chunks * (int64_t)(sizeof(double) + sizeof(lse_part)) +
-           (V + VL) * (int64_t)sizeof(float) + V * (int64_t)sizeof(int32_t);
-}
-
 static bool ahead(const float *x, int32_t a, int32_t b) {
     return x[a] > x[b] || (x[a] == x[b] && a < b);
 }
@@ -235,7 +230,7 @@ static void row_task(void *context, int64_t task, int thread) {
     r.sum = (double *)scratch;
     r.part = (lse_part *)(r.sum + w->chunks);
     r.weight = (float *)(r.part + w->chunks);
-    r.heap = (int32_t *)(r.weight + w->V + VL);
+    r.heap = (int32_t *)(r.weight + w->V + SAMPLE_PADDING);
     float maximum = -INFINITY;
     for (int64_t c = 0; c < w->chunks; c++) {
         int64_t first = c * LSE_CHUNK;
@@ -254,8 +249,9 @@ static void row_task(void *context, int64_t task, int thread) {
 
 sppo_status KERNEL(sample)(sppo__call *c) {
     work w = {.s = c->sampling, .logits = sppo__f32(c->in[0]), .V = c->in[0]->shape[1]};
-    w.chunks = (w.V + LSE_CHUNK - 1) / LSE_CHUNK;
-    sppo_status st = sppo__scratch_reserve(scratch_bytes(w.V, w.chunks));
+    w.chunks = lse_chunks(w.V);
+    sppo__read_add(c->in[0]->shape[0] * w.V * (int64_t)sizeof(float));
+    sppo_status st = sppo__scratch_reserve(sppo__workspace_sample(c).scratch);
     if (!st) sppo__parallel(c->in[0]->shape[0], row_task, &w);
     return st;
 }

@@ -49,12 +49,15 @@ static _Atomic uint32_t leaving;  // workers must end
 static _Thread_local bool inside;  // this thread runs a task
 static _Thread_local int self;     // its number
 
+static int64_t bytes_read;
 static int64_t regions;  // that were run by more than one thread
 
 static struct {
     void *data;
     int64_t bytes;
 } scratch[MAX_THREADS];
+
+static int64_t scratch_asked;  // most bytes a thread since sppo__scratch_most
 
 /* Sleeps while *word is `value`; may wake for no reason. */
 static void futex_wait(_Atomic uint32_t *word, uint32_t value) {
@@ -210,6 +213,7 @@ int64_t sppo_regions(void) {
 }
 
 sppo_status sppo__scratch_reserve(int64_t bytes) {
+    if (bytes > scratch_asked) scratch_asked = bytes;
     for (int i = 0; i < sppo_threads(); i++) {
         if (scratch[i].bytes >= bytes) continue;
         if (sppo__storage_guarded())
@@ -224,6 +228,26 @@ sppo_status sppo__scratch_reserve(int64_t bytes) {
             return sppo__fail(SPPO_ERR_MEMORY, TEXT_SCRATCH, (double)bytes / 1048576);
     }
     return SPPO_OK;
+}
+
+int64_t sppo__scratch_most(void) {
+    int64_t most = scratch_asked;
+    scratch_asked = 0;
+    return most;
+}
+
+int64_t sppo__scratch_bytes(void) {
+    int64_t bytes = 0;
+    for (int i = 0; i < MAX_THREADS; i++) bytes += scratch[i].bytes;
+    return bytes;
+}
+
+void sppo__read_add(int64_t bytes) {
+    bytes_read += bytes;
+}
+
+int64_t sppo_bytes_read(void) {
+    return bytes_read;
 }
 
 void *sppo__scratch(int thread) {

@@ -145,8 +145,11 @@ sppo_status sppo__din(const sppo__call *fwd, int i, sppo_tensor **out) {
     *out = NULL;
     if (!t || !t->needs_grad) return SPPO_OK;
     if (!t->grad) {
+        sppo_memory_kind was =
+            sppo_memory_kind_set(t->leaf ? SPPO_MEMORY_GRADIENTS : SPPO_MEMORY_ACTIVATIONS);
         sppo_status st = sppo__tensor_make(&t->grad, SPPO_DTYPE_F32, t->device, t->layout, t->ndim,
                                            t->shape, "gradient");
+        sppo_memory_kind_set(was);
         if (st) return st;
     }
     *out = t->grad;

@@ -95,6 +95,38 @@ int64_t sppo_memory_used(sppo_device device);
 int64_t sppo_memory_peak(sppo_device device);
 void sppo_memory_reset_peak(sppo_device device);
 
+/* What tensor storage is for. Gradients of parameters, stores of keys and values and what kernels
+ * work with find their kind by themselves; all else is of the kind that was set last, at the start
+ * SPPO_MEMORY_ACTIVATIONS. */
+typedef enum sppo_memory_kind {
+    SPPO_MEMORY_ACTIVATIONS,
+    SPPO_MEMORY_WEIGHTS,
+    SPPO_MEMORY_OPTIMIZER,
+    SPPO_MEMORY_GRADIENTS,
+    SPPO_MEMORY_KV,
+    SPPO_MEMORY_WORKSPACE,
+    SPPO_MEMORY_KINDS
+} sppo_memory_kind;
+
+/* Kind of what is made from now on; returns what it was. */
+sppo_memory_kind sppo_memory_kind_set(sppo_memory_kind kind);
+
+/* Bytes of `kind` at the moment when `device` had its peak. */
+int64_t sppo_memory_peak_kind(sppo_device device, sppo_memory_kind kind);
+
+/* Bytes that all threads' scratch takes beside sppo_memory_used; on meta, what the ops run since
+ * sppo_memory_reset_peak would have made it. */
+int64_t sppo_memory_scratch(sppo_device device);
+
+/* For tests: from now on (on != 0) every op fails with SPPO_ERR_STATE whose CPU kernel takes other
+ * work memory than meta counts for it. Returns what it was. */
+int sppo_workspace_check(int on);
+
+/* Bytes that kernels of a decode step have read so far: of the weights whole panels, of the
+ * embedding and all activations each row once, of keys and values each token that a row of the
+ * batch sees, once. */
+int64_t sppo_bytes_read(void);
+
 /* How often memory was asked of the system so far, for tensors and for kernels' work. */
 int64_t sppo_memory_allocations(void);
 
@@ -351,6 +383,10 @@ sppo_status sppo_sum_squares(const sppo_tensor *x, double *out);
 /* A store of keys and values in pages of 64 tokens over all layers; f32; the caller owns *out.
  * Nothing is allocated after this. */
 sppo_status sppo_kv_new(sppo_kv **out, int layers, int kv_heads, int head_dim, int64_t pages);
+
+/* The same on `device`: on meta it has slots and lengths, and its bytes are counted. */
+sppo_status sppo_kv_new_on(sppo_kv **out, sppo_device device, int layers, int kv_heads,
+                           int head_dim, int64_t pages);
 void sppo_kv_free(sppo_kv *kv);  // its memory goes with the last list of segments that names it
 int64_t sppo_kv_pages_free(const sppo_kv *kv);
 
@@ -799,6 +835,9 @@ double sppo_bench_region(int threads, double seconds);
 /* FLOPs and bytes read and written by all ops run on the meta device since the last reset. */
 double sppo_cost_flops(void);
 double sppo_cost_bytes(void);
+
+/* Those of the bytes that are read: sppo_bytes_read for ops that did not run. */
+double sppo_cost_read(void);
 void sppo_cost_reset(void);
 
 /* cdef: end */

@@ -41,6 +41,12 @@ int64_t sppo_kv_bytes(int layers, int kv_heads, int head_dim, int64_t pages) {
 }
 
 sppo_status sppo_kv_new(sppo_kv **out, int layers, int kv_heads, int head_dim, int64_t pages) {
+    return sppo_kv_new_on(out, SPPO_DEVICE_CPU, layers, kv_heads, head_dim, pages);
+}
+
+sppo_status sppo_kv_new_on(sppo_kv **out, sppo_device device, int layers, int kv_heads,
+                           int head_dim, int64_t pages) {
+    if (device == SPPO_DEVICE_CUDA) return sppo__fail(SPPO_ERR_DEVICE, TEXT_NO_CUDA);
     int64_t limit, value;
     const char *wrong = range_error(layers, kv_heads, head_dim, pages, &limit, &value);
     if (wrong)
@@ -60,7 +66,9 @@ sppo_status sppo_kv_new(sppo_kv **out, int layers, int kv_heads, int head_dim, i
                     .head_stride = sppo__kv_head_floats(head_dim)};
     kv->page_stride = kv->head_stride * layers * kv_heads;
     // Not zeroed: attention reads no value that was not written, and masks keys before use.
-    sppo_status st = sppo__storage_new(&kv->storage, SPPO_DEVICE_CPU, bytes, false, "kv_new");
+    sppo_memory_kind was = sppo_memory_kind_set(SPPO_MEMORY_KV);
+    sppo_status st = sppo__storage_new(&kv->storage, device, bytes, false, "kv_new");
+    sppo_memory_kind_set(was);
     if (!st) {
         kv->next = malloc(sizeof *kv->next * (size_t)pages);
         kv->slot = malloc(sizeof *kv->slot * (size_t)pages);

@@ -4,6 +4,7 @@
 #include "llm/sampler.h"
 
 #include "ops/op.h"
+#include "ops/workspace.h"
 
 static sppo_status check_option(const char *name, float value, double high) {
     if (value >= 0 && (double)value <= high) return SPPO_OK;  // false for NaN
@@ -34,6 +35,14 @@ sppo_status sppo_sample_tokens(sppo_tensor *logits, const sppo_sample_options *o
     for (int64_t i = 0; !st && i < logits->shape[0]; i++)
         if (ids[i] < 0) st = sppo__fail(SPPO_ERR_NONFINITE, TEXT_SAMPLE_NONFINITE, (long long)i);
     return st;
+}
+
+/* A row's parts of the log-sum-exp, its weights and an order of its ids. */
+sppo__workspace sppo__workspace_sample(const sppo__call *c) {
+    int64_t V = c->in[0]->shape[1], chunks = lse_chunks(V);
+    return (sppo__workspace){.scratch = chunks * (int64_t)(sizeof(double) + LSE_PART_BYTES) +
+                                        (V + SAMPLE_PADDING) * (int64_t)sizeof(float) +
+                                        V * (int64_t)sizeof(int32_t)};
 }
 
 /* Without values every token is 0, its log-prob 0; four passes over a row's exponentials. */

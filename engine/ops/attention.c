@@ -9,8 +9,92 @@
 #include "llm/kv_store.h"
 #include "llm/segments.h"
 #include "ops/op.h"
+#include "ops/workspace.h"
 
-enum { HEAD_DIM = 256 };
+enum {
+    HEAD_DIM = 256,
+    SHARED_TOKENS = 256  // longest first segment whose gradients are made branch by branch
+};
+
+attention_sizes sppo__attention_sizes(const sppo__call *c) {
+    const sppo_tensor *q = c->in[0], *k = c->in[1];
+    attention_sizes s = {.heads = q->shape[1],
+                         .kv_heads = k->shape[1],
+                         .D = q->shape[2],
+                         .W = (q->shape[2] + 63) / 64 * 64,
+                         .G = q->shape[1] / k->shape[1],
+                         .scale = c->f[0],
+                         .cap = c->f[1],
+                         .window = c->i[2],
+                         .causal = c->i[1] != 0};
+    s.block = s.G < BLOCK_ROWS ? BLOCK_ROWS / s.G : 1;
+    return s;
+}
+
+int64_t sppo__attention_branches(const sppo_segments *at, const attention_sizes *s,
+                                 attention_branch *list, int64_t *floats) {
+    int64_t count = 0;
+    *floats = 0;
+    for (int t = 0; t < at->trees; t++) {
+        int first = at->tree[t], last = at->tree[t + 1];
+        const sppo__node *node = at->node, *root = &node[first];
+        bool cut = root->count <= SHARED_TOKENS && last - first > 2;
+        if (!cut) {
+            if (list) list[count] = (attention_branch){first, last, root->begin, root->end, -1, 0};
+            count++;
+            continue;
+        }
+        int64_t part = s->kv_heads * 2 * root->count * s->W;
+        for (int n = first, next; n < last; n = next) {
+            int64_t end = n == first ? root->begin + root->count : node[n].end;
+            for (next = n + 1; n != first && next < last && node[next].begin < end; next++) {}
+            if (list) list[count] = (attention_branch){n, next, node[n].begin, end, first, *floats};
+            count++;
+            *floats += part;
+        }
+    }
+    return count;
+}
+
+/* Position of the first token of the batch that sees node i: its own, or the least of those that
+ * continue it. */
+static int64_t first_position(const sppo_segments *at, int i) {
+    const sppo__node *node = &at->node[i];
+    if (node->count) return node->position + node->offset;
+    int64_t least = INT64_MAX;
+    for (int n = i + 1; n < at->nodes && at->node[n].begin < node->end; n++) {
+        int64_t first = at->node[n].position + at->node[n].offset;
+        if (at->node[n].count && first < least) least = first;
+    }
+    return least;
+}
+
+int64_t sppo__attention_seen(const sppo_segments *at, int64_t window) {
+    int64_t keys = 0;
+    for (int i = 0; i < at->nodes; i++) {
+        const sppo__node *node = &at->node[i];
+        int64_t all = node->offset + node->count, behind = 0;
+        if (window) behind = first_position(at, i) - window + 1 - node->position;
+        if (behind < all) keys += all - (behind > 0 ? behind : 0);
+    }
+    return keys;
+}
+
+/* Without a store the keys and values are packed into pages first. */
+sppo__workspace sppo__workspace_attention(const sppo__call *c) {
+    attention_sizes s = sppo__attention_sizes(c);
+    int64_t page = s.kv_heads * sppo__kv_head_floats(s.D) * 4;
+    return (sppo__workspace){.bytes = c->at->kv ? 0 : c->at->pages * page,
+                             .scratch = attention_block_floats(&s) * 4};
+}
+
+sppo__workspace sppo__workspace_attention_backward(const sppo__call *c) {
+    attention_sizes s = sppo__attention_sizes(c);
+    int64_t floats;
+    sppo__attention_branches(c->at, &s, NULL, &floats);
+    return (sppo__workspace){.bytes = c->at->nodes * (int64_t)sizeof(attention_branch) + floats * 4,
+                             .scratch = attention_backward_block_floats(&s) * 4};
+}
 
 static sppo_status attention_backward(const sppo__call *fwd) {
     sppo__call c = {
@@ -124,9 +208,10 @@ static double visible(const sppo__call *c) {
 /* Two products a head, of 2 D operations a pair. Stored keys and values are read once. */
 sppo_status sppo_meta_attention(sppo__call *c) {
     const sppo_tensor *q = c->in[0];
-    double stored = 0;
-    for (int i = 0; i < c->at->nodes; i++) stored += (double)c->at->node[i].offset;
-    sppo__cost_add(0, stored * 8 * (double)(c->in[1]->shape[1] * c->in[1]->shape[2]));
+    double stored = (double)(sppo__attention_seen(c->at, c->i[2]) - c->at->tokens);
+    stored *= 8 * (double)(c->in[1]->shape[1] * c->in[1]->shape[2]);
+    sppo__cost_add(0, stored);
+    sppo__cost_add_read(stored);
     return sppo__cost(c, visible(c) * 4 * (double)(q->shape[1] * q->shape[2]));
 }
 

@@ -6,11 +6,63 @@
 #include <math.h>
 
 #include "llm/segments.h"
-#include "ops/op.h"
+#include "ops/workspace.h"
 
 enum { HEAD_DIM = 256, BUCKETS = 1 << 14, POSITIONS = 1 << 24, INPUTS = 5 };
 
 static const char *const names[INPUTS] = {"q", "k", "v", "rel_k", "rel_q"};
+
+/* Distances beyond buckets / 2 share rows by their logarithm (make_log_bucket_position in
+ * transformers' modeling_deberta_v2.py). */
+int32_t sppo__disentangled_row(const sppo__call *c, int64_t r) {
+    int64_t buckets = c->i[0], middle = buckets / 2, distance = r < 0 ? -r : r, bucket = distance;
+    if (distance > middle) {
+        double ratio =
+            log((double)distance / (double)middle) / log((double)(c->i[1] - 1) / (double)middle);
+        bucket = (int64_t)ceil(ratio * (double)(middle - 1)) + middle;
+    }
+    int64_t row = buckets + (r < 0 ? -bucket : bucket), rows = c->in[3]->shape[0];
+    return (int32_t)(row < 0 ? 0 : row >= rows ? rows - 1 : row);
+}
+
+disentangled_sizes sppo__disentangled_sizes(const sppo__call *c) {
+    disentangled_sizes s = {.D = c->in[0]->shape[2], .W = whole_panels(c->in[0]->shape[2])};
+    for (int i = 0; i < c->at->count; i++)
+        if (c->at->segment[i].count > s.longest) s.longest = c->at->segment[i].count;
+    s.N = whole_panels(s.longest);
+    if (s.longest)
+        s.C = whole_panels(sppo__disentangled_row(c, s.longest - 1) -
+                           sppo__disentangled_row(c, 1 - s.longest) + 1);
+    s.stride = disentangled_stride(s.C);
+    return s;
+}
+
+/* Floats as a thread's room has them: each part begins at a whole vector. */
+static int64_t floats_of(const int64_t *parts, int count) {
+    int64_t floats = 0;
+    for (int i = 0; i < count; i++) floats += (parts[i] + 15) / 16 * 16;
+    return floats;
+}
+
+sppo__workspace sppo__workspace_disentangled_attention(const sppo__call *c) {
+    disentangled_sizes s = sppo__disentangled_sizes(c);
+    const int64_t Q = DISENTANGLED_QUERIES,
+                  parts[] = {s.N * s.D, s.N * s.W,    s.C * s.D, s.N * s.stride,
+                             Q * s.D,   Q * s.stride, Q * s.N,   Q * s.W};
+    return (sppo__workspace){.bytes = disentangled_table_bytes(s.longest),
+                             .scratch = floats_of(parts, 8) * 4};
+}
+
+sppo__workspace sppo__workspace_disentangled_attention_backward(const sppo__call *c) {
+    disentangled_sizes s = sppo__disentangled_sizes(c);
+    const int64_t Q = DISENTANGLED_QUERIES,
+                  parts[] = {s.N * s.D,      s.N * s.D,      s.N * s.W, s.N * s.W, s.N * s.W,
+                             s.C * s.D,      s.C * s.W,      s.C * s.W, s.C * s.W, s.C * s.W,
+                             s.N * s.stride, s.N * s.stride, Q * s.W,   Q * s.W,   Q * s.W,
+                             Q * s.stride,   Q * s.stride,   Q * s.N,   Q * s.N};
+    return (sppo__workspace){.bytes = disentangled_table_bytes(s.longest),
+                             .scratch = floats_of(parts, 19) * 4};
+}
 
 static sppo_status disentangled_attention_backward(const sppo__call *fwd) {
     sppo__call c = {.op = SPPO_OP_DISENTANGLED_ATTENTION_BACKWARD,

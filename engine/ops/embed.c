@@ -32,11 +32,15 @@ sppo_status sppo_embed(sppo_tensor **out, sppo_tensor *weight, sppo_tensor *toke
 
 sppo_status sppo_meta_embed(sppo__call *c) {
     sppo__cost_add(0, 2 * sppo__bytes(c->out[0]) + sppo__bytes(c->in[1]));
+    const sppo_tensor *table = c->in[0];
+    double row = (double)sppo__dtype_bytes(table->dtype, table->shape[1]);
+    sppo__cost_add_read((double)c->in[1]->shape[0] * row + sppo__bytes(c->in[1]));
     return SPPO_OK;
 }
 
 sppo_status sppo_meta_embed_backward(sppo__call *c) {
     sppo__cost_add((double)sppo_tensor_count(c->in[0]),
                    3 * sppo__bytes(c->in[0]) + sppo__bytes(c->in[1]));
+    sppo__cost_add_read(2 * sppo__bytes(c->in[0]) + sppo__bytes(c->in[1]));
     return SPPO_OK;
 }

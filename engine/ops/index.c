@@ -30,11 +30,13 @@ sppo_status sppo_take_rows(sppo_tensor **out, sppo_tensor *x, sppo_tensor *index
 
 sppo_status sppo_meta_take_rows(sppo__call *c) {
     sppo__cost_add(0, 2 * sppo__bytes(c->out[0]) + sppo__bytes(c->in[1]));
+    sppo__cost_add_read(sppo__bytes(c->out[0]) + sppo__bytes(c->in[1]));
     return SPPO_OK;
 }
 
 sppo_status sppo_meta_take_rows_backward(sppo__call *c) {
     sppo__cost_add((double)sppo_tensor_count(c->in[0]),
                    3 * sppo__bytes(c->in[0]) + sppo__bytes(c->in[1]));
+    sppo__cost_add_read(2 * sppo__bytes(c->in[0]) + sppo__bytes(c->in[1]));
     return SPPO_OK;
 }

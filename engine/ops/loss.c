@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "ops/op.h"
+#include "ops/workspace.h"
 
 /* Log-sum-exp of each row was kept in out[1]; the logits are made again. */
 static sppo_status token_logprob_backward(const sppo__call *fwd) {
@@ -59,6 +60,32 @@ sppo_status sppo_token_logprob(sppo_tensor **out, sppo_tensor *hidden, sppo_tens
     if (!st) st = check(&c);
     for (int i = 0; i < 2 && !st; i++) st = sppo__out(&c, i, SPPO_DTYPE_F32, 1, c.in[0]->shape);
     return sppo__finish(&c, st, token_logprob_backward, out, 1);
+}
+
+/* q8_0 weights want their rows as q8_0. */
+static int64_t rows_bytes(const sppo__call *c) {
+    const sppo_tensor *hidden = c->in[0];
+    bool q8 = c->in[1]->dtype == SPPO_DTYPE_Q8_0;
+    return q8 ? q8_rows_bytes(hidden->shape[0], hidden->shape[1]) : 0;
+}
+
+/* A maximum and a sum for each row and chunk of the vocabulary. */
+sppo__workspace sppo__workspace_token_logprob(const sppo__call *c) {
+    int64_t n = c->in[0]->shape[0];
+    if (!n) return (sppo__workspace){0, 0};
+    return (sppo__workspace){.bytes = n * lse_chunks(c->in[1]->shape[0]) * LSE_PART_BYTES +
+                                      rows_bytes(c),
+                             .scratch = HEAD_ROWS * LSE_CHUNK * (int64_t)sizeof(float)};
+}
+
+/* The gradients of one group of logits. */
+sppo__workspace sppo__workspace_token_logprob_backward(const sppo__call *c) {
+    int64_t n = c->in[0]->shape[0], rows = n < HEAD_GROUP_ROWS ? n : HEAD_GROUP_ROWS;
+    if (!n || !c->in[0]->shape[1] || (!c->out[0] && !c->out[1])) return (sppo__workspace){0, 0};
+    int64_t chunks = head_group_chunks(rows, lse_chunks(c->in[1]->shape[0]));
+    return (sppo__workspace){.bytes =
+                                 rows * chunks * LSE_CHUNK * (int64_t)sizeof(float) + rows_bytes(c),
+                             .scratch = PANEL_SCRATCH_DX * (int64_t)sizeof(float)};
 }
 
 static double product(const sppo__call *c) {

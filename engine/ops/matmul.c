@@ -1,6 +1,7 @@
 /* matmul.c - products with weights: what `linear` accepts, returns, and how it differentiates. */
 
 #include "ops/op.h"
+#include "ops/workspace.h"
 
 enum { WEIGHTS = 4 };
 
@@ -47,6 +48,26 @@ sppo_status sppo_linear(sppo_tensor **out, sppo_tensor *x, sppo_tensor *const *w
         st = sppo__out(&c, i, SPPO_DTYPE_F32, ndim, shape);
     }
     return sppo__finish(&c, st, linear_backward, out, count);
+}
+
+/* A panel's edge; rows of x as q8_0 where a weight is q8_0. */
+sppo__workspace sppo__workspace_linear(const sppo__call *c) {
+    int64_t rows = sppo__rows(c->in[0]), outputs = 0;
+    bool q8 = false;
+    for (int i = 1; i < c->n_in; i++) {
+        outputs += c->in[i]->shape[0];
+        q8 |= c->in[i]->dtype == SPPO_DTYPE_Q8_0;
+    }
+    if (!rows || !outputs) return (sppo__workspace){0, 0};
+    return (sppo__workspace){.bytes = q8 ? q8_rows_bytes(rows, sppo__columns(c->in[0])) : 0,
+                             .scratch = PANEL_ROWS * 64 * (int64_t)sizeof(float)};
+}
+
+sppo__workspace sppo__workspace_linear_backward(const sppo__call *c) {
+    if (!sppo__rows(c->in[0]) || !sppo__columns(c->in[0])) return (sppo__workspace){0, 0};
+    int64_t floats =
+        PANEL_SCRATCH_DX > PANEL_SCRATCH_DWEIGHT ? PANEL_SCRATCH_DX : PANEL_SCRATCH_DWEIGHT;
+    return (sppo__workspace){.scratch = floats * (int64_t)sizeof(float)};
 }
 
 static sppo_status add_bias_backward(const sppo__call *fwd) {

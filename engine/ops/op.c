@@ -2,8 +2,11 @@
 
 #include "ops/op.h"
 
+#include "cpu/cpu.h"
 #include "grad/tape.h"
 #include "llm/segments.h"
+
+static bool checking;
 
 sppo_status sppo__begin(sppo__call *c) {
     const char *name = sppo__op_name(c->op);
@@ -68,10 +71,50 @@ sppo_status sppo__out_like(sppo__call *c, int i, const sppo_tensor *t) {
     return sppo__out(c, i, t->dtype, t->ndim, t->shape);
 }
 
+sppo__workspace sppo__workspace_of(const sppo__call *c) {
+    typedef sppo__workspace (*function)(const sppo__call *c);
+    static const function table[SPPO_OP_COUNT] = {
+        [SPPO_OP_LINEAR] = sppo__workspace_linear,
+        [SPPO_OP_LINEAR_BACKWARD] = sppo__workspace_linear_backward,
+        [SPPO_OP_ATTENTION] = sppo__workspace_attention,
+        [SPPO_OP_ATTENTION_BACKWARD] = sppo__workspace_attention_backward,
+        [SPPO_OP_TOKEN_LOGPROB] = sppo__workspace_token_logprob,
+        [SPPO_OP_TOKEN_LOGPROB_BACKWARD] = sppo__workspace_token_logprob_backward,
+        [SPPO_OP_SAMPLE] = sppo__workspace_sample,
+        [SPPO_OP_DISENTANGLED_ATTENTION] = sppo__workspace_disentangled_attention,
+        [SPPO_OP_DISENTANGLED_ATTENTION_BACKWARD] = sppo__workspace_disentangled_attention_backward,
+    };
+    return table[c->op] ? table[c->op](c) : (sppo__workspace){0, 0};
+}
+
+int sppo_workspace_check(int on) {
+    int was = checking;
+    checking = on != 0;
+    return was;
+}
+
+static sppo_status run_checked(sppo__call *c) {
+    sppo__work_most();
+    sppo__scratch_most();
+    sppo_status st = sppo__kernels(SPPO_DEVICE_CPU)[c->op](c);
+    if (st) return st;
+    sppo__workspace said = sppo__workspace_of(c), took = {sppo__work_most(), sppo__scratch_most()};
+    if (said.bytes == took.bytes && said.scratch == took.scratch) return SPPO_OK;
+    return sppo__fail(SPPO_ERR_STATE, TEXT_WORKSPACE, sppo__op_name(c->op), (long long)took.bytes,
+                      (long long)took.scratch, (long long)said.bytes, (long long)said.scratch);
+}
+
 sppo_status sppo__run(sppo__call *c) {
     const sppo_tensor *first = c->in[0] ? c->in[0] : c->out[0];
     if (sppo_interrupt())
         return sppo__fail(SPPO_ERR_INTERRUPTED, TEXT_INTERRUPTED, sppo__op_name(c->op));
+    if (first->device == SPPO_DEVICE_META) {
+        sppo__workspace w = sppo__workspace_of(c);
+        sppo_status st = sppo__work_on_meta(w.bytes, w.scratch, sppo__op_name(c->op));
+        if (st) return st;
+    } else if (checking) {
+        return run_checked(c);
+    }
     return sppo__kernels(first->device)[c->op](c);
 }
 

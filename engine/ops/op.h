@@ -83,9 +83,32 @@ sppo_tensor *sppo__dout(const sppo__call *fwd, int i);
 /* Gradient of input i to add to, zero when fresh; NULL in *out if it needs none. Borrowed. */
 sppo_status sppo__din(const sppo__call *fwd, int i, sppo_tensor **out);
 
+/* ---- workspace: what a kernel takes beside inputs and outputs ---- */
+
+typedef struct sppo__workspace {
+    int64_t bytes;    // of sppo__work_new, alive at once
+    int64_t scratch;  // bytes a thread
+} sppo__workspace;
+
+/* Of a call, from its shapes alone. An op that has some has a function for it beside its checks, and
+ * a line in the table in op.c; meta counts it, and sppo_workspace_check holds the kernel to it. */
+sppo__workspace sppo__workspace_of(const sppo__call *c);
+sppo__workspace sppo__workspace_linear(const sppo__call *c);
+sppo__workspace sppo__workspace_linear_backward(const sppo__call *c);
+sppo__workspace sppo__workspace_attention(const sppo__call *c);
+sppo__workspace sppo__workspace_attention_backward(const sppo__call *c);
+sppo__workspace sppo__workspace_token_logprob(const sppo__call *c);
+sppo__workspace sppo__workspace_token_logprob_backward(const sppo__call *c);
+sppo__workspace sppo__workspace_sample(const sppo__call *c);
+sppo__workspace sppo__workspace_disentangled_attention(const sppo__call *c);
+sppo__workspace sppo__workspace_disentangled_attention_backward(const sppo__call *c);
+
 /* ---- meta: what an op costs ---- */
 
 void sppo__cost_add(double flops, double bytes);
+
+/* Which of the bytes are read; sppo__cost says so by itself. */
+void sppo__cost_add_read(double bytes);
 
 /* Bytes of a tensor's values. */
 static inline double sppo__bytes(const sppo_tensor *t) {

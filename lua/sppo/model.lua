@@ -9,6 +9,7 @@ local hub = require 'sppo.hub'
 local json = require 'sppo.json'
 local model_config = require 'sppo.model_config'
 local nn = require 'sppo.nn'
+local tensor = require 'sppo.tensor'
 local tokenizer = require 'sppo.tokenizer'
 local weights = require 'sppo.weights'
 
@@ -167,12 +168,29 @@ function M.random(config, seed, options)
   local number = 0
   nn.fill(net, function(_, shape, initial)
     number = number + 1
-    local t = require('sppo.tensor').zeros(shape)
+    local t = tensor.zeros(shape)
     if initial then return t + initial end
     return t:normal_(0, options.deviation or 0.05, seed * 1000 + number)
   end, dtype, options.values)
   return { config = checked, net = net, path = 'random', dtype = dtype,
     eos_ids = model_config.special_ids(checked), bos_id = checked.bos_token_id }
+end
+
+--- A model of a config without weights, on the meta device: shapes and bytes, for `sppo plan`.
+--- nil, err if the config is not one of ours.
+---@param config table
+---@param where string   for the text of errors
+---@param options { dtype: string, values: string }  values: of the file that it is read from, too
+function M.on_meta(config, where, options)
+  local checked, err = model_config.check(config, where)
+  if not checked then return nil, err end
+  -- A net that is only declared has constants of its own, which need values.
+  local net = tensor.on_device('cpu', model_config.net, checked, options.values)
+  nn.fill(net, function(_, shape)
+    local t = tensor.zeros(shape, options.values, 'meta')
+    return options.values == 'f32' and t or t:to('f32')
+  end, options.dtype, options.values)
+  return { config = checked, net = net, path = where, dtype = options.dtype }
 end
 
 --- Drops the weights now.

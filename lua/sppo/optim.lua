@@ -61,7 +61,9 @@ function M.state(optimizer, parameters)
   for _, p in ipairs(parameters) do
     local t = p.owner[p.key]
     state[p.name] = {}
-    for _, s in ipairs(optimizer.states) do state[p.name][s] = scope.keep(M.zeros_like(t)) end
+    for _, s in ipairs(optimizer.states) do
+      state[p.name][s] = scope.keep(tensor.of_kind('optimizer', M.zeros_like, t))
+    end
   end
   return state
 end

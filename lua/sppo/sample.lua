@@ -17,7 +17,7 @@ local ffi, C, try = engine.ffi, engine.C, engine.try
 
 local M = {}
 
-local PREFILL = 512 -- prompt tokens computed at once
+M.PREFILL = 512 -- prompt tokens computed at once
 local WORTH_SHARING = 8 -- tokens: a page of keys and values more for each row to look through
 local ARENA = 0
 
@@ -154,7 +154,7 @@ function Sampler:prefill()
   while self.next_prompt <= #self.prompts do
     local p = self.prompts[self.next_prompt]
     local own = #p.tokens - self.shared
-    local too_many = #tokens + own > PREFILL or (#batch + 1) * self.k > self.capacity
+    local too_many = #tokens + own > M.PREFILL or (#batch + 1) * self.k > self.capacity
     if #batch > 0 and too_many then break end
     -- Leaves room for at least one answer, so that the batch always goes on.
     local pages = math.ceil(own / segments.PAGE)
@@ -231,13 +231,12 @@ function Sampler:step()
   local active, n = self.active, #self.active
   try(C.sppo_arena_begin(ARENA))
   local ok, err = pcall(scope.run, function()
-    local tokens = tensor.zeros({ n }, 'i32')
-    local p = tokens:data()
+    local last = self.last
     for i, a in ipairs(active) do
-      p[i - 1] = a.tokens[#a.tokens]
+      last[i] = a.tokens[#a.tokens]
       self.at:add_slot(a.slot, 1)
     end
-    self:draw(self.net(tokens, self.at), active)
+    self:draw(self.net(tensor.ints(last, n), self.at), active)
     self.at:commit()
   end)
   local status = C.sppo_arena_end(ARENA)
@@ -251,13 +250,9 @@ function Sampler:step()
   self.active = left
 end
 
---- Samples `options.k` answers of each prompt. `emit(number, answers)` is called once a prompt's
---- answers are whole; prompts finish in any order.
----@param model sppo.Model
----@param prompts sppo.sample.Prompt[]
----@param options sppo.sample.Options
----@param emit fun(number: integer, answers: sppo.sample.Answer[])
-function M.run(model, prompts, options, emit)
+--- A sampler that has drawn nothing yet, with its store; nil if there are no prompts. `run` is what
+--- most want.
+function M.new(model, prompts, options, emit)
   check.options('sample', options, known)
   local k = check.number('sample.k', options.k, 'integer', 1, 4096)
   local max_new = check.number('sample.max_new_tokens', options.max_new_tokens, 'integer', 1, 2^20)
@@ -276,18 +271,35 @@ function M.run(model, prompts, options, emit)
   local stops = {}
   for _, id in ipairs(options.stop_ids) do stops[id] = true end
   local rows = math.max(capacity, k)
-  local s = setmetatable({
+  return setmetatable({
     net = model.net, prompts = prompts, k = k, max_new_tokens = max_new, stops = stops, kv = kv,
     answer_pages = pages(max_new),
     shared = shared, at = kv:segments(), capacity = capacity, active = {}, waiting = {},
-    first_waiting = 1, next_prompt = 1,
+    first_waiting = 1, next_prompt = 1, last = {},
     seed = options.seed or 0, round = options.round or 0, sampler = sampler(options),
     emit = emit,
     on_token = options.on_token, keys = ffi.new('uint32_t[?]', 4 * rows),
     ids = ffi.new('int32_t[?]', rows),
     logprobs = ffi.new('float[?]', rows),
   }, Sampler)
+end
 
+--- Gives the store and the arena back.
+function Sampler:close()
+  C.sppo_arena_free(ARENA)
+  self.at:free()
+  self.kv:free()
+end
+
+--- Samples `options.k` answers of each prompt. `emit(number, answers)` is called once a prompt's
+--- answers are whole; prompts finish in any order.
+---@param model sppo.Model
+---@param prompts sppo.sample.Prompt[]
+---@param options sppo.sample.Options
+---@param emit fun(number: integer, answers: sppo.sample.Answer[])
+function M.run(model, prompts, options, emit)
+  local s = M.new(model, prompts, options, emit)
+  if not s then return end
   local recording = C.sppo_grad_enable(0)
   local ok, err = pcall(function()
     s:start()
@@ -299,9 +311,7 @@ function M.run(model, prompts, options, emit)
     end
   end)
   C.sppo_grad_enable(recording)
-  C.sppo_arena_free(ARENA)
-  s.at = nil
-  kv:free()
+  s:close()
   if not ok then error(err, 0) end
 end
 

@@ -8,6 +8,7 @@
 --- of a key/value store instead (segments.KvCache).
 
 local engine = require 'sppo.ffi'
+local tensor = require 'sppo.tensor'
 
 local ffi, C, try = engine.ffi, engine.C, engine.try
 
@@ -43,6 +44,12 @@ function Segments:reset()
   return self
 end
 
+--- Gives the list back now, and with the last list of a store that was freed its memory.
+function Segments:free()
+  if self.h then C.sppo_segments_release(ffi.gc(self.h, nil)) end
+  self.h = nil
+end
+
 --- With a store: the next `count` tokens of `slot`.
 function Segments:add_slot(slot, count) try(C.sppo_segments_add_slot(self.h, slot, count)) end
 
@@ -63,8 +70,9 @@ M.PAGE = 64 -- tokens in a page
 ---@param pages integer  of 64 tokens, over all layers
 ---@return sppo.KvCache
 function M.kv_cache(config, pages)
-  try(C.sppo_kv_new(kv_box, config.num_hidden_layers, config.num_key_value_heads, config.head_dim,
-    pages))
+  local device = tensor.devices[tensor.default_device()]
+  try(C.sppo_kv_new_on(kv_box, device, config.num_hidden_layers, config.num_key_value_heads,
+    config.head_dim, pages))
   return setmetatable({ h = ffi.gc(kv_box[0], C.sppo_kv_free) }, KvCache)
 end
 

@@ -13,6 +13,8 @@ local dtype_names = { [0] = 'f32', 'bf16', 'f16', 'q8_0', 'i32' }
 local devices = { cpu = 0, cuda = 1, meta = 2 }
 local device_names = { [0] = 'cpu', 'cuda', 'meta' }
 
+local default_device = 'cpu'
+
 local box = ffi.new('sppo_tensor *[6]') -- where ops put what they return
 local dims = ffi.new('int64_t[4]')
 
@@ -112,13 +114,62 @@ local function set_dims(shape)
   return #shape
 end
 
+--- Runs fn(...) between two calls of `set`, which returns what to set at the end.
+local function within(set, value, fn, ...)
+  local was = set(value)
+  local function leave(ok, ...)
+    set(was)
+    if not ok then error((...), 0) end
+    return ...
+  end
+  return leave(pcall(fn, ...))
+end
+
+local function set_device(device)
+  local was = default_device
+  default_device = device
+  return was
+end
+
+--- Runs fn(...) with `device` as the one that tensors are made on where none is named.
+---@param device 'cpu'|'meta'
+---@param fn function
+function M.on_device(device, fn, ...) return within(set_device, device, fn, ...) end
+
+--- What memory is for; the order is the engine's (sppo_memory_kind).
+M.kinds = { 'activations', 'weights', 'optimizer', 'gradients', 'kv', 'workspace' }
+
+local kind_numbers = {}
+for i, kind in ipairs(M.kinds) do kind_numbers[kind] = i - 1 end
+
+--- Runs fn(...), whose tensors are counted as this kind.
+---@param kind 'weights'|'optimizer'|'activations'
+---@param fn function
+function M.of_kind(kind, fn, ...)
+  return within(C.sppo_memory_kind_set, kind_numbers[kind], fn, ...)
+end
+
+--- Bytes at the peak since the last reset: { peak, scratch, kinds = { weights = n, .. } }. Scratch
+--- is not part of the peak.
+---@param device 'cpu'|'meta'
+function M.memory_peak(device)
+  local d, kinds = devices[device], {}
+  for i, kind in ipairs(M.kinds) do kinds[kind] = tonumber(C.sppo_memory_peak_kind(d, i - 1)) end
+  return { peak = tonumber(C.sppo_memory_peak(d)), kinds = kinds,
+    scratch = tonumber(C.sppo_memory_scratch(d)) }
+end
+
+--- The device that tensors are made on where none is named.
+---@return 'cpu'|'meta'
+function M.default_device() return default_device end
+
 --- A zero-filled tensor.
 ---@param shape integer[]
 ---@param dtype? string   'f32'
----@param device? string  'cpu'
+---@param device? string  the default device, 'cpu' unless inside `on_device`
 ---@return sppo.Tensor
 function M.zeros(shape, dtype, device)
-  local d, v = dtypes[dtype or 'f32'], devices[device or 'cpu']
+  local d, v = dtypes[dtype or 'f32'], devices[device or default_device]
   if not d then engine.raise('argument', ('zeros: unknown dtype \'%s\''):format(dtype), 2) end
   if not v then engine.raise('argument', ('zeros: unknown device \'%s\''):format(device), 2) end
   if #shape > 4 then
@@ -163,6 +214,7 @@ function M.tensor(values, shape, dtype)
   if t:count() ~= #flat then
     engine.raise('shape', ('tensor: %d values for %d places'):format(#flat, t:count()), 2)
   end
+  if t.device == 'meta' then return t end
   local bytes = ffi.new(ctypes[dtype], #flat)
   for i = 1, #flat do bytes[i - 1] = flat[i] end
   try(C.sppo_tensor_write(t.h, bytes, #flat * 4))
@@ -173,6 +225,7 @@ end
 function M.ints(values, n)
   n = n or #values
   local t = M.zeros({ n }, 'i32')
+  if default_device == 'meta' then return t end
   local p = ffi.cast('int32_t *', C.sppo_tensor_data(t.h))
   if type(values) == 'table' then
     for i = 1, n do p[i - 1] = values[i] end

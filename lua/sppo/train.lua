@@ -86,6 +86,14 @@ end
 ---@type sppo.Objective
 M.preference = { tokens = score.tokens }
 
+--- Log-probs of a micro-batch's answers and its part of the loss of a step over `groups` prompts.
+---@param run { model: sppo.Model, loss: function, options: table }
+---@return sppo.Tensor logprob, sppo.Tensor loss
+function M.forward(run, micro, groups)
+  local logprob = score.logprobs(run.model.net, micro, { recompute = run.options.recompute })
+  return logprob, run.loss(loss_batch(logprob, micro, groups, run.options))
+end
+
 --- Losses whose terms depend on other prompts of the step.
 local coupled = { kto_pair = true }
 
@@ -109,10 +117,15 @@ function M.preference.begin(run, micros, groups)
 end
 
 function M.preference.loss(run, micro, groups, sums)
+  local ahead = run.ahead
+  if not ahead then
+    local logprob, loss = M.forward(run, micro, groups)
+    measure(sums, micro, logprob:tolist())
+    return loss
+  end
   local logprob = score.logprobs(run.model.net, micro, { recompute = run.options.recompute })
-  local list, ahead = logprob:tolist(), run.ahead
+  local list = logprob:tolist()
   measure(sums, micro, list)
-  if not ahead then return run.loss(loss_batch(logprob, micro, groups, run.options)) end
   local slopes, at = {}, 0
   for i, x in ipairs(list) do
     slopes[i] = ahead.slopes[ahead.taken + i]

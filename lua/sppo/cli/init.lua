@@ -15,6 +15,7 @@ local verbs = {
   { 'ls', 'models that are there, runs and how far they are' },
   { 'report', 'a page that shows what happened in a run, or several side by side' },
   { 'data', 'what files of prompts and pairs hold, and share' },
+  { 'plan', 'memory, work and time of a recipe, without running it' },
   { 'gen', 'text from a model' },
   { 'chat', 'a conversation with a model, line by line' },
   { 'rank', 'answers from best to worst, by PairRM' },

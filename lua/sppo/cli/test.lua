@@ -105,6 +105,8 @@ function M.run(args)
   package.path = ('%s/?.lua;%s/tests/?.lua;%s'):format(root, root, package.path)
   if not args.seed then exit.usage('test: --seed must be a number', 'sppo test --help') end
   M.seed, M.root = args.seed, root
+  -- Every op of every test: its kernel takes the work memory that meta counts for it.
+  require('sppo.ffi').C.sppo_workspace_check(1)
 
   local counts = { passed = 0, failed = 0, skipped = 0 }
   local failures = {}

@@ -210,7 +210,7 @@ end
 function M.fill(model, fill, dtype, values)
   for _, p in ipairs(M.parameters(model)) do
     local declared = p.owner[p.key]
-    p.owner[p.key] = scope.keep(scope.run(function()
+    p.owner[p.key] = scope.keep(tensor.of_kind('weights', scope.run, function()
       local t = fill(p.name, declared.shape, declared.initial)
       local matrix = #declared.shape > 1
       if matrix and values == 'bf16' then t = ops.cast(ops.cast(t, 'bf16'), 'f32') end

@@ -2,21 +2,52 @@
 
 local chat = require 'sppo.chat'
 local compat = require 'sppo.compat'
+local data = require 'sppo.data'
 local engine = require 'sppo.ffi'
 local generate = require 'sppo.generate'
+local json = require 'sppo.json'
 
 local M = {}
 
 local HELD_OUT = 2^31 -- held-out prompts draw with ids of their own
 
---- What a recipe gives (a list, or a function of the round) as a list of prompts.
----@param source table|function
+--- The prompts of a JSON lines file: each line has a "prompt" (a text, or a list of messages), or
+--- text, messages or tokens as a recipe's own prompts have them. Raises with file and line.
+---@param path string
+---@param name string  the recipe's key, for the text of errors
+local function from_file(path, name)
+  local there, why = pcall(data.find, path)
+  if not there then
+    engine.raise('io', ('%s: %s; JSON lines with a "prompt" in each are wanted, %s=FILE names them'
+      ):format(name, tostring(why):gsub(' %(tools/fetch%-data.-%)', ''), name))
+  end
+  local list = {}
+  for i, row in ipairs(data.jsonl(path)) do
+    local item = {}
+    for key, value in pairs(type(row) == 'table' and row or {}) do
+      if value ~= json.null then item[key] = value end
+    end
+    local key = type(item.prompt) == 'table' and 'messages' or 'text'
+    if item.prompt then item[key], item.prompt = item.prompt, nil end
+    if not (item.text or item.messages or item.tokens) then
+      engine.raise('format', ('%s: prompt %d has no "prompt" (nor text, messages, tokens)'):format(
+        path, i))
+    end
+    list[i] = item
+  end
+  return list
+end
+
+--- What a recipe gives (a list, a function of the round, or the path of a JSON lines file, in which
+--- '{round}' stands for the round) as a list of prompts.
+---@param source table|function|string
 ---@param round integer
 ---@param name 'prompts'|'held_out'|'validation'
 ---@return table[]
 function M.list(source, round, name)
   local given = source
   if type(source) == 'function' then given = source(round) end
+  if type(given) == 'string' then given = from_file((given:gsub('{round}', round)), name) end
   if type(given) ~= 'table' or #given == 0 then
     engine.raise('usage', ('%s: round %d has no prompts'):format(name, round))
   end

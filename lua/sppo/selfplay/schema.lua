@@ -29,6 +29,9 @@ local function one_of(list, default, doc)
   return { type = 'string', one_of = list, default = default, doc = doc }
 end
 
+--- A positive number that is the same in all rounds.
+local function count(most, doc) return { type = 'integer', low = 1, high = most, doc = doc } end
+
 local sampling = {
   k = integer(1, 4096, nil, 'answers of each prompt'),
   temperature = number(0, 100, 1, '0: the likeliest token'),
@@ -61,10 +64,11 @@ M.keys = {
     dtype = one_of({ 'f32', 'bf16' }, 'f32', 'what weights are rounded to between rounds'),
     device = one_of({ 'cpu' }, 'cpu', 'where it runs'),
   } },
-  prompts = { type = 'table or function', required = 'selfplay',
-    doc = 'list of texts or { text, messages or tokens, .. }, or a function of the round' },
-  held_out = { type = 'table or function', doc = 'prompts that evaluation uses' },
-  validation = { type = 'table or function',
+  prompts = { type = 'table or function or string', required = 'selfplay',
+    doc = 'list of texts or { text, messages or tokens, .. }, a function of the round, or the ' ..
+      'path of a JSON lines file with a "prompt" in each line ({round} stands for the round)' },
+  held_out = { type = 'table or function or string', doc = 'prompts that evaluation uses' },
+  validation = { type = 'table or function or string',
     doc = 'prompts to choose values by (evaluate.on = \'validation\')' },
   sample = { section = with(sampling, {
     k = integer(2, 4096, 5, 'answers of each prompt'),
@@ -109,6 +113,13 @@ M.keys = {
   on_step = { type = 'function', doc = 'function(metrics, run) after each optimizer step' },
   on_round = { type = 'function',
     doc = 'function(t, metrics, run) after each round; may return \'stop\'' },
+  plan = { section = {
+    prompts = count(2^17, 'prompts a round that `sppo plan` assumes where they are not there'),
+    held_out = count(2^17, 'the same of held-out prompts'),
+    prompt_tokens = count(2^20, 'tokens of each of these'),
+    answer_tokens = count(2^20,
+      'mean length of answers that `sppo plan` counts; max_new_tokens if left out'),
+  } },
 }
 
 for key, spec in pairs(M.keys.evaluate.section) do

@@ -17,6 +17,7 @@ local sample = require 'sppo.sample'
 local scope = require 'sppo.scope'
 local score = require 'sppo.score'
 local select_of = require 'sppo.select'
+local tensor = require 'sppo.tensor'
 local train = require 'sppo.train'
 
 local C = engine.C
@@ -85,6 +86,7 @@ end
 --- Samples `list` into a record file, in the order of the prompts; goes on after what is there.
 ---@return boolean finished
 function Run:sample_into(path, t, list, options, label)
+  C.sppo_memory_reset_peak(0)
   local model = self:sampling_model(t)
   local records, err = files.records(path, true)
   if not records then error(err, 0) end
@@ -134,10 +136,10 @@ function Run:sample_into(path, t, list, options, label)
   end
   records:sync()
   records:close()
-  local seconds = C.sppo_clock() - started
+  local seconds, memory = C.sppo_clock() - started, tensor.memory_peak('cpu')
   self.folder:perf { stage = label, round = t, tokens = drawn, seconds = seconds,
-    tokens_per_second = drawn / math.max(seconds, 1e-9),
-    memory_peak = tonumber(C.sppo_memory_peak(0)) }
+    tokens_per_second = drawn / math.max(seconds, 1e-9), memory_peak = memory.peak,
+    memory = memory.kinds, memory_scratch = memory.scratch }
   return ok
 end
 
@@ -415,10 +417,10 @@ function Run:fit(t, model, groups, options, objective)
     end,
     stop = self.stop,
   })
-  local seconds = C.sppo_clock() - started
+  local seconds, memory = C.sppo_clock() - started, tensor.memory_peak('cpu')
   self.folder:perf { stage = 'train', round = t, tokens = tokens, seconds = seconds,
-    tokens_per_second = tokens / math.max(seconds, 1e-9),
-    memory_peak = tonumber(C.sppo_memory_peak(0)) }
+    tokens_per_second = tokens / math.max(seconds, 1e-9), memory_peak = memory.peak,
+    memory = memory.kinds, memory_scratch = memory.scratch }
   if finished then
     model_of.save(model, self.folder:file(name), self.recipe.values.policy.dtype)
     files.remove(self.folder:file(checkpoint))
@@ -442,6 +444,7 @@ function Run:train(t)
     local rows = read(self.folder:file(('round-%d/rows.msgpack'):format(t)))
     check_rows(rows, t)
     self:drop_model()
+    C.sppo_memory_reset_peak(0)
     return self:fit(t, self:open_model(t, 'f32'), rows, options, train.preference)
   end)
 end
