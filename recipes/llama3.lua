@@ -8,20 +8,10 @@
 --- 'pairrm', and prompts as JSON lines, a "prompt" in each. Not run yet: 8 billion parameters with
 --- gradients and an optimizer's state are more than the machines at hand hold.
 ---
---- The official code (github.com/uclaml/SPPO) samples with sample.temperature=0.7 sample.top_p=0.9,
---- and its schedule starts at 0: train.compat=uclaml.
+--- The official code (github.com/uclaml/SPPO) samples with sample.temperature=0.7 sample.top_p=0.9
+--- and has other ways too: compat=uclaml (docs/compat.md).
 
---- PairRM over all ordered pairs, opened when it is first asked: a plan needs no model.
-local function pairrm(folder)
-  local ranker
-  return {
-    key = 'pairrm ' .. folder,
-    prefer = function(prompt, answers, details)
-      ranker = ranker or require('sppo.preference.pairrm').open(folder)
-      return ranker.prefer(prompt, answers, details)
-    end,
-  }
-end
+local pairrm = require 'sppo.preference.pairrm'
 
 return {
   name = 'llama3',
@@ -33,7 +23,7 @@ return {
   prompts = 'ultrafeedback-{round}.jsonl',
   held_out = 'ultrafeedback-test.jsonl',
   sample = { k = 5, temperature = 1, top_p = 1, max_new_tokens = 2048 },
-  preference = pairrm('pairrm'),
+  preference = pairrm.preference { model = 'pairrm' },
   select = 'best_and_worst',
   train = {
     loss = 'sppo', eta = 1000, optimizer = 'rmsprop', lr = 5e-7, schedule = 'linear', warmup = 0.1,
