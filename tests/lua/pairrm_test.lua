@@ -10,6 +10,7 @@ local lu = require 'luaunit'
 local model_of = require 'sppo.model'
 local nn = require 'sppo.nn'
 local pairrm = require 'sppo.pairrm'
+local parity = require 'support.parity'
 local preference = require 'sppo.preference'
 local pairrm_preference = require 'sppo.preference.pairrm'
 local rank = require 'sppo.rank'
@@ -71,6 +72,7 @@ function tests.test_reads_what_llm_blender_reads()
     part('first', g.answers[1])
     part('second', g.answers[2])
     lu.assertEquals(seen, p.pair, 'prompt ' .. i)
+    parity.note('ranker', 'PairRM', 'ids of pairs', 'llm-blender', 0, #p.pair)
     lu.assertEquals(pairrm.pair_tokens { group = g, i = 1, j = 2 }, #p.pair)
   end
 end
@@ -79,7 +81,9 @@ function tests.test_logits_scores_ranks()
   setup()
   for i, p in ipairs(golden.prompts) do
     local r, what = rank.rank(model, p.prompt, p.answers), 'prompt ' .. i
-    compare.close(flat(r.logits), flat(p.logits), TOLERANCE, what .. ', logits', 1)
+    parity.note('ranker', 'PairRM', 'logits of pairs', 'llm-blender',
+      compare.close(flat(r.logits), flat(p.logits), TOLERANCE, what .. ', logits', 1),
+      #p.answers * (#p.answers - 1))
     compare.close(r.scores, p.scores, TOLERANCE, what .. ', scores', 1)
     lu.assertEquals(r.ranks, p.ranks, what)
     for mode, scores in pairs(p.with_ref) do

@@ -1,6 +1,6 @@
 --- recipes/llama3.lua whole, unchanged but for sizes: a random Llama-3 of two layers with the real
---- tokenizer, judged by a random PairRM with the real DeBERTa tokenizer. The two vocabularies are in
---- SPPO_TEST_DATA, or shared/data beside the repository (tokenizers/).
+--- tokenizer, judged by a random PairRM with the real DeBERTa tokenizer. The two vocabularies are
+--- in SPPO_TEST_DATA, or shared/data beside the repository (tokenizers/).
 
 local files = require 'sppo.files'
 local json = require 'sppo.json'
