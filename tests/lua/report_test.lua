@@ -159,4 +159,52 @@ function tests.test_rounds_that_are_missing()
   end)
 end
 
+-- ---- other forms ----
+
+local function small_run(folder)
+  files.write(folder .. '/recipe.resolved.json', '{"name":"r"}')
+  files.write(folder .. '/perf.jsonl', '{"stage":"start","time":1700000000.5}\n')
+  files.write(folder .. '/metrics.jsonl', '{"round":0,"eval/pass_rate":0.25}\n' ..
+    '{"round":1,"step":1,"loss":3}\n{"round":1,"step":2,"loss":2.5}\n' ..
+    '{"round":1,"eval/win_rate":0.625}\n')
+end
+
+function tests.test_csv()
+  shell.in_folder(function(folder)
+    small_run(folder)
+    local code = shell.sppo { 'report', folder, '--csv', folder .. '/m.csv' }
+    lu.assertEquals(code, 0)
+    lu.assertEquals(shell.read(folder .. '/m.csv'), 'kind,step,round,key,value\n' ..
+      'step,1,1,loss,3\nstep,2,1,loss,2.5\nround,0,0,eval/pass_rate,0.25\n' ..
+      'round,1,1,eval/win_rate,0.625\n')
+    local again, _, err = shell.sppo { 'report', folder, folder, '--csv', folder .. '/m.csv' }
+    lu.assertEquals(again, 2)
+    lu.assertStrContains(err, '--csv takes one run')
+  end)
+end
+
+--- Records of length, checksum, message, checksum. TensorBoard's own reader took such a file; its
+--- checksum of the first length is a constant here.
+function tests.test_tensorboard()
+  shell.in_folder(function(folder)
+    small_run(folder)
+    local code = shell.sppo { 'report', folder, '--tensorboard', folder .. '/tb' }
+    lu.assertEquals(code, 0)
+    local bytes = shell.read(folder .. '/tb/events.out.tfevents.1700000000.sppo')
+    local at, messages = 1, {}
+    while at <= #bytes do
+      local length = bytes:byte(at) + 256 * bytes:byte(at + 1)
+      messages[#messages + 1] = bytes:sub(at + 12, at + 11 + length)
+      at = at + 16 + length
+    end
+    lu.assertEquals(at, #bytes + 1)
+    lu.assertEquals(#messages, 5)
+    lu.assertStrContains(messages[1], 'brain.Event:2')
+    lu.assertStrContains(messages[2], 'step/loss')
+    lu.assertStrContains(messages[5], 'round/eval/win_rate\21\0\0\32\63') -- 0.625 as f32
+    lu.assertEquals(#messages[1], 26)
+    lu.assertEquals(bytes:sub(9, 12), '\18\155\216\45') -- the masked crc32c of that length
+  end)
+end
+
 return tests

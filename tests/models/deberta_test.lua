@@ -66,7 +66,8 @@ local function agree(net, case)
     local at = rows and n - #case.texts[#case.texts] + rows[i] or i - 1
     for k, x in ipairs(row) do got[#got + 1], want[#want + 1] = list[at * H + k], x end
   end
-  parity.note('model', 'deberta-v3, hidden ' .. case.config.hidden_size, 'hidden states', 'transformers',
+  local name = 'deberta-v3, hidden ' .. case.config.hidden_size
+  parity.note('model', name, 'hidden states', 'transformers',
     compare.close(got, want, TOLERANCE, 'hidden states', 1), #want)
   local loss = loss_of(hidden)
   lu.assertAlmostEquals(loss:item(), case.loss, TOLERANCE * math.max(1, math.abs(case.loss)))
@@ -83,8 +84,7 @@ local function agree(net, case)
         math.max(w.norm / math.sqrt(#g), 1e-2)))
     count = count + 1
   end
-  parity.note('model', 'deberta-v3, hidden ' .. case.config.hidden_size, 'gradients of parameters', 'transformers',
-    worst, count)
+  parity.note('model', name, 'gradients of parameters', 'transformers', worst, count)
   for _ in pairs(case.gradient) do count = count - 1 end
   lu.assertEquals(count, 0)
 end

@@ -7,6 +7,7 @@ local M = {
   examples = {
     'sppo report runs/quickstart && xdg-open runs/quickstart/report.html',
     'sppo report --compare runs/one runs/two -o both.html',
+    'sppo report runs/quickstart --tensorboard tb && tensorboard --logdir tb',
   },
 }
 
@@ -15,9 +16,25 @@ function M.define(parser)
   parser:flag('--compare', 'All of them side by side in one page.')
   parser:option('-o --output', 'The page (default: report.html in the run folder; compare.html).')
     :argname('FILE')
+  parser:option('--csv', 'Write all metrics of one run as CSV instead.'):argname('FILE')
+  parser:option('--tensorboard', 'Write all metrics of one run as event files instead.')
+    :argname('DIR')
+end
+
+--- Metrics of one run in another form.
+local function export(args, kind, path)
+  if #args.runs > 1 or args.compare then
+    exit.usage(('report: --%s takes one run'):format(kind), 'sppo report --help')
+  end
+  local ok, err = require('sppo.report.export')[kind](args.runs[1], path)
+  if not ok then exit.data(err) end
+  output.write(path, '\n')
 end
 
 function M.run(args)
+  for _, kind in ipairs { 'csv', 'tensorboard' } do
+    if args[kind] then return export(args, kind, args[kind]) end
+  end
   local report = require 'sppo.report'
   if args.compare then
     local path, err = report.compare(args.runs, args.output or 'compare.html')
