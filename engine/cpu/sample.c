@@ -134,7 +134,7 @@ static bool take(const row *r, int64_t count, int64_t most, double wanted, int64
 static int64_t keep_top_k(row *r, int64_t k, double share, int64_t *first) {
     int64_t count = collect(r, r->x, reached_by(r, k)), left;
     heapify(r->x, r->heap, count);
-    take(r, count, k, INFINITY, &left);
+    take(r, count, k, (double)INFINITY, &left);
     double total = 0, run = 0;
     for (int64_t i = count - 1; i >= left; i--) total += (double)r->weight[r->heap[i]];
     *first = left;
