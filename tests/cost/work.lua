@@ -48,8 +48,9 @@ function work.train()
       { tokens = ids(20, 20 + i), logprob = -100, win = 0.05 } } }
   end
   train.run(model('f32'), groups, {
-    loss = 'sppo', eta = 1000, optimizer = 'rmsprop', lr = 0, schedule = 'constant', warmup = 0,
-    clip = 1, batch = 2, epochs = 1 + times, micro_tokens = 512, checkpoint_seconds = math.huge,
+    loss = 'sppo', eta = 1000, log_z = 'half', normalise = 'none', optimizer = 'rmsprop', lr = 0,
+    schedule = 'constant', warmup = 0, clip = 1, batch = 2, epochs = 1 + times, micro_tokens = 512,
+    checkpoint_seconds = math.huge,
   }, {
     round = 1, seed = 1, checkpoint = '/tmp/sppo-never-written', on_step = function() end,
     note = function() return {} end, stop = function() return false end,
