@@ -36,7 +36,9 @@ struct sppo_stream {
     bool inside;           // a gzip member or a zstd frame has begun and not ended
     bool last;             // in[] has the end of the file
     bool broken;
+    int64_t out_at, out_end;
     unsigned char in[BLOCK];
+    unsigned char out[BLOCK];  // of zstd
 };
 
 static sppo_status fail_at(sppo_stream *s, const char *text) {
@@ -92,14 +94,22 @@ static sppo_status gzip_step(sppo_stream *s, unsigned char *out, int64_t room, i
     return SPPO_OK;
 }
 
+/* By way of out[], which is always offered whole: with room for all of a frame zstd goes another way
+ * and refuses frames that it takes piece by piece (a content size that an empty block belies). */
 static sppo_status zstd_step(sppo_stream *s, unsigned char *out, int64_t room, int64_t *got) {
-    ZSTD_inBuffer in = {s->in, (size_t)s->in_end, (size_t)s->in_at};
-    ZSTD_outBuffer to = {out, (size_t)room, 0};
-    size_t result = ZSTD_decompressStream(s->zstd, &to, &in);
-    s->in_at = (int64_t)in.pos;
-    *got = (int64_t)to.pos;
-    if (ZSTD_isError(result)) return fail_at(s, ZSTD_getErrorName(result));
-    s->inside = result != 0;
+    if (s->out_at == s->out_end) {
+        ZSTD_inBuffer in = {s->in, (size_t)s->in_end, (size_t)s->in_at};
+        ZSTD_outBuffer to = {s->out, BLOCK, 0};
+        size_t result = ZSTD_decompressStream(s->zstd, &to, &in);
+        s->in_at = (int64_t)in.pos;
+        s->out_at = 0;
+        s->out_end = (int64_t)to.pos;
+        if (ZSTD_isError(result)) return fail_at(s, ZSTD_getErrorName(result));
+        s->inside = result != 0;
+    }
+    *got = s->out_end - s->out_at < room ? s->out_end - s->out_at : room;
+    if (*got) memcpy(out, s->out + s->out_at, (size_t)*got);
+    s->out_at += *got;
     return SPPO_OK;
 }
 
@@ -192,7 +202,7 @@ static sppo_status some(sppo_stream *s, unsigned char *out, int64_t room, int64_
     while (!*got) {
         sppo_status st = fill(s);
         if (st) return st;
-        bool dry = s->in_at == s->in_end;
+        bool dry = s->in_at == s->in_end && s->out_at == s->out_end;
         if (dry && !s->inside) {
             *end = true;
             return SPPO_OK;
