@@ -10,14 +10,29 @@ local ops = require 'sppo.ops'
 
 local PairRM = nn.class 'PairRM'
 
+--- The head's layers for a body of this width.
+function PairRM.head(hidden_size)
+  return {
+    [2] = nn.Linear(2 * hidden_size, hidden_size, { bias = true }),
+    [5] = nn.Linear(hidden_size, 1, { bias = true }),
+  }
+end
+
 ---@param c sppo.deberta.Config
 function PairRM:init(c)
   self.config = c
   self.pretrained_model = Deberta(c)
-  self.head_layer = {
-    [2] = nn.Linear(2 * c.hidden_size, c.hidden_size, { bias = true }),
-    [5] = nn.Linear(c.hidden_size, 1, { bias = true }),
-  }
+  self.head_layer = PairRM.head(c.hidden_size)
+end
+
+--- Logits of a head's layers, [pairs], from the body's hidden states, [n, hidden].
+---@param head table           of PairRM.head
+---@param hidden sppo.Tensor
+---@param marks sppo.Tensor    [4 pairs] i32: rows of the source, the first, the source, the second
+function PairRM.compare(head, hidden, marks)
+  local marked = ops.take_rows(hidden, marks):view(-1, 2 * hidden.shape[2])
+  local scores = head[5](ops.tanh(head[2](marked))):view(-1, 2)
+  return (scores:narrow(2, 0, 1) - scores:narrow(2, 1, 1)):view(-1)
 end
 
 --- Logits, [pairs]: sigmoid of one is the probability that the pair's first candidate is better.
@@ -28,11 +43,7 @@ end
 ---                            <|source|>, <|candidate2|>
 ---@param options? { recompute: boolean }
 function PairRM:forward(tokens, at, marks, options)
-  local hidden = self.pretrained_model(tokens, at, options)
-  local marked = ops.take_rows(hidden, marks):view(-1, 2 * self.config.hidden_size)
-  local head = self.head_layer
-  local scores = head[5](ops.tanh(head[2](marked))):view(-1, 2)
-  return (scores:narrow(2, 0, 1) - scores:narrow(2, 1, 1)):view(-1)
+  return PairRM.compare(self.head_layer, self.pretrained_model(tokens, at, options), marks)
 end
 
 return PairRM

@@ -1,15 +1,16 @@
---- A reward model of one's own: SmolLM2-135M learns from pairs which of two answers people's judges
---- like better (Bradley-Terry). What comes out is a folder for `reward.preference { model = .. }`.
+--- A ranker of one's own: SmolLM2-135M learns from pairs which of two answers people's judges like
+--- better, reading both side by side as PairRM does. What comes out is a folder for
+--- `pairrm.preference { model = .. }` and `sppo rank`.
 ---
 ---     tools/fetch-model smollm2 && tools/fetch-data
 ---     sppo run recipes/ranker.lua
 ---
---- Other pairs: any file that data.pairs reads (docs/data.md), in the two names below.
+--- Other pairs: any file that data.pairs reads (docs/data.md), in the two names below. A scalar
+--- reward instead (Bradley-Terry, a third of the work): form = 'reward', with
+--- limits = { max_prompt = 192, max_length = 512 }, for `reward.preference`.
 
 local data = require 'sppo.data'
-local reward = require 'sppo.reward'
-
-local limits = { max_prompt = 192, max_length = 512 }
+local ranker = require 'sppo.ranker'
 
 return {
   name = 'ranker',
@@ -18,13 +19,14 @@ return {
   policy = { model = 'smollm2-135m-instruct' },
   train = {
     optimizer = 'adamw', lr = 2e-5, schedule = 'cosine', batch = 16, epochs = 1,
-    micro_tokens = 1024,
+    micro_tokens = 2048,
   },
   run = function(run)
-    reward.run(run, {
+    ranker.run(run, {
+      form = 'pairrm',
       train = data.pairs 'ultrafeedback-train.jsonl',
       held_out = data.pairs 'ultrafeedback-eval.jsonl',
-      limits = limits,
+      limits = { source_maxlength = 192, candidate_maxlength = 256 },
     })
   end,
 }

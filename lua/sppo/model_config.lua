@@ -32,26 +32,38 @@ local sizes = {
 }
 
 --- What is written to config.json beside the architecture's keys.
-local also_kept = { 'model_type', 'rope_scaling', 'layer_types', 'bos_token_id', 'eos_token_id' }
+local also_kept = { 'model_type', 'rope_scaling', 'layer_types', 'bos_token_id', 'eos_token_id',
+  'source_maxlength', 'candidate_maxlength' }
 
 local function entry(model_type)
   local file = architectures[model_type]
   return file and require('models.' .. file), file
 end
 
---- Whether config.architectures names a model with a reward head in place of the vocabulary's.
-local function scores(config)
+--- Heads that may stand in place of the vocabulary's: the end of config.architectures' name -> the
+--- file in models/ and the label of its output.
+local other_heads = {
+  ForSequenceClassification = { 'reward', 'reward' },
+  ForPairRanking = { 'pairrm_decoder', 'first_is_better' },
+}
+
+--- The head that config.architectures names, nil for the vocabulary's, and the end of that name.
+local function head_of(config)
   local name = type(config.architectures) == 'table' and config.architectures[1]
-  return type(name) == 'string' and name:match('ForSequenceClassification$') ~= nil
+  local ending = type(name) == 'string' and name:match('For%w+$')
+  return other_heads[ending], ending
 end
 
---- The net of a checked config, with its parameters declared: a language model, or a reward model
---- where config.architectures says so.
+--- Whether a config.json is of a decoder that ranks pairs (lua/sppo/pairrm_decoder.lua).
+function M.ranks_pairs(config) return head_of(config) == other_heads.ForPairRanking end
+
+--- The net of a checked config, with its parameters declared: a language model, or one with
+--- another head where config.architectures says so.
 ---@param config table
 ---@param dtype? 'f32'|'bf16'|'q8_0'  of the policy's weights
 function M.net(config, dtype)
-  local class = entry(config.model_type)
-  if scores(config) then class = require('models.reward').class(class) end
+  local class, head = entry(config.model_type), head_of(config)
+  if head then class = require('models.' .. head[1]).class(class) end
   return class(config, { dtype = dtype or 'f32' })
 end
 
@@ -275,14 +287,15 @@ end
 function M.document(config, dtype)
   local spec = entry(config.model_type).configs[config.model_type]
   local architecture, labels = spec.architecture, nil
-  if scores(config) then
-    architecture = architecture:gsub('ForCausalLM$', 'ForSequenceClassification')
-    labels = { ['0'] = 'reward' }
+  local head, ending = head_of(config)
+  if head then
+    architecture = architecture:gsub('ForCausalLM$', ending)
+    labels = { ['0'] = head[2] }
   end
   local document = {
     architectures = json.array { architecture },
     torch_dtype = dtype == 'bf16' and 'bfloat16' or 'float32',
-    id2label = labels, label2id = labels and { reward = 0 },
+    id2label = labels, label2id = labels and { [head[2]] = 0 },
   }
   for _, pair in ipairs(keys_of(spec)) do
     local name, rule = pair[1], pair[2]

@@ -1,11 +1,10 @@
---- Scalar reward models: r(x, y) from a decoder with a score (models/reward.lua), and training them
---- on pairs by Bradley-Terry: P(y beats y') = sigmoid(r(x, y) - r(x, y')).
+--- Scalar reward models: r(x, y) from a decoder with a score (models/reward.lua), and their loss on
+--- pairs, Bradley-Terry's: P(y beats y') = sigmoid(r(x, y) - r(x, y')). ranker.lua trains them.
 ---
 --- A text is the chat template's prompt, the answer, and the token that ends an answer, which is
 --- where the score is read. Answers of one prompt share its computation.
 
 local chat = require 'sppo.chat'
-local engine = require 'sppo.ffi'
 local generate = require 'sppo.generate'
 local model_config = require 'sppo.model_config'
 local ops = require 'sppo.ops'
@@ -98,18 +97,6 @@ function M.objective.metrics(sums, n)
   return { ['rewards/margins'] = sums.margin / n, ['rewards/accuracies'] = sums.accuracy / n }
 end
 
---- How often the first answer of each group has the higher reward (1/2 on a tie).
----@param groups table[]
----@param rewards number[][]  of M.rewards
-function M.accuracy(groups, rewards)
-  local right = 0
-  for i = 1, #groups do
-    local d = rewards[i][1] - rewards[i][2]
-    right = right + (d > 0 and 1 or d == 0 and 0.5 or 0)
-  end
-  return right / #groups
-end
-
 --- A reward model whose body is a language model's and whose score is 0 everywhere. Takes the
 --- model's parameters over.
 ---@param model sppo.Model
@@ -126,63 +113,6 @@ function M.from(model)
   require('sppo.nn').bind(net)
   return { net = net, config = config, tokenizer = model.tokenizer, template = model.template,
     path = model.path, dtype = model.dtype }
-end
-
---- Share of pairs whose first answer is the longer text: what any judge of length reaches.
-local function longer(pairs_of)
-  local n = 0
-  for _, pair in ipairs(pairs_of) do n = n + (#pair.chosen > #pair.rejected and 1 or 0) end
-  return n / #pairs_of
-end
-
---- Raises at the first pair that is not one.
-local function check_pairs(list, name)
-  for i, pair in ipairs(list) do
-    for _, key in ipairs { 'prompt', 'chosen', 'rejected' } do
-      local given = pair[key]
-      local fine = type(given) == 'string' or key == 'prompt' and type(pair.messages) == 'table'
-      if not fine then
-        engine.raise('format', ('%s[%d].%s must be a string, got %s'):format(name, i, key,
-          type(given)))
-      end
-    end
-  end
-end
-
---- Trains a reward model inside a recipe's `run`: one stage to train on pairs, one to measure on
---- held-out pairs how often the chosen answer gets the higher reward, beside how often it is the
---- longer one. The model is round-1/weights.
----@param run sppo.Run
----@param options { train: table[], held_out: table[], limits: table }  pairs as data.pairs
----   gives them
-function M.run(run, options)
-  local selfplay_recipe = require 'sppo.selfplay.recipe'
-  check_pairs(options.train, 'train')
-  check_pairs(options.held_out, 'held_out')
-  local function groups(model, list)
-    local out = {}
-    for i, pair in ipairs(list) do
-      out[i] = M.group(model, { text = pair.prompt, messages = pair.messages },
-        { pair.chosen, pair.rejected }, options.limits)
-    end
-    return out
-  end
-  local t = selfplay_recipe.at_round(run.recipe, 'train', 1)
-  local inputs = { 'train', options.train, options.limits, t.lr, t.optimizer, t.batch, t.epochs,
-    t.schedule, t.warmup, t.clip, run.recipe.values.seed, run:policy_key() }
-  run:stage('train', 1, inputs, { 'round-1/weights', 'round-1/checkpoint' }, function()
-    local model = M.from(run:open_model(1, 'f32'))
-    return run:fit(1, model, groups(model, options.train), t, M.objective)
-  end)
-  run:stage('measure', 1, { 'measure', options.held_out }, {}, function()
-    local model = run:sampling_model(2)
-    local held_out = groups(model, options.held_out)
-    local accuracy = M.accuracy(held_out, M.rewards(model.net, held_out, 4096))
-    local length = longer(options.held_out)
-    run.folder:metrics { round = 1, ['eval/accuracy'] = accuracy, ['eval/longer_wins'] = length }
-    run:say(('%d held-out pairs: the chosen answer gets the higher reward in %.3f, ' ..
-      'it is the longer one in %.3f'):format(#held_out, accuracy, length))
-  end)
 end
 
 return M

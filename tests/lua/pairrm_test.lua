@@ -73,7 +73,7 @@ function tests.test_reads_what_llm_blender_reads()
     part('second', g.answers[2])
     lu.assertEquals(seen, p.pair, 'prompt ' .. i)
     parity.note('ranker', 'PairRM', 'ids of pairs', 'llm-blender', 0, #p.pair)
-    lu.assertEquals(pairrm.pair_tokens { group = g, i = 1, j = 2 }, #p.pair)
+    lu.assertEquals(model.reads.pair_tokens { group = g, i = 1, j = 2 }, #p.pair)
   end
 end
 

@@ -1,6 +1,5 @@
 --- Reward models (models/reward.lua, lua/sppo/reward.lua) and the preference made of them.
 
-local files = require 'sppo.files'
 local lu = require 'luaunit'
 local model_of = require 'sppo.model'
 local nn = require 'sppo.nn'
@@ -8,9 +7,7 @@ local preference = require 'sppo.preference'
 local reward = require 'sppo.reward'
 local reward_preference = require 'sppo.preference.reward'
 local scope = require 'sppo.scope'
-local selfplay = require 'sppo.selfplay'
 local shell = require 'support.shell'
-local small_model = require 'support.small_model'
 
 local tests = {}
 
@@ -107,7 +104,6 @@ function tests.test_from_a_language_model()
   local made = reward.from(model_of.random(base, 7))
   lu.assertEquals(made.config.architectures, { 'LlamaForSequenceClassification' })
   lu.assertEquals(reward.rewards(made.net, groups, 99), { { 0, 0 }, { 0, 0 } })
-  lu.assertEquals(reward.accuracy(groups, { { 1, 0 }, { 0, 0 } }), 0.75)
 end
 
 function tests.test_matrix()
@@ -132,66 +128,6 @@ function tests.test_not_a_reward_model()
     lu.assertStrContains(tostring(type(err) == 'table' and err.message or err),
       'is a language model, not a reward model')
   end)
-end
-
--- ---- training ----
-
-local RECIPE = [[
-local pairs_of = function(first, last)
-  local list = {}
-  for i = first, last do
-    list[#list + 1] = { prompt = ('ab'):rep(i %% 3 + 1), chosen = ('a'):rep(i %% 4 + 1),
-      rejected = ('b'):rep((i + 2) %% 4 + 1) }
-  end
-  return list
-end
-return {
-  name = 'r', rounds = 1, policy = { model = '%s' },
-  train = { optimizer = 'adamw', lr = 5e-3, batch = 4, epochs = 2, micro_tokens = 64,
-    checkpoint_seconds = 0 },
-  run = function(run)
-    require('sppo.reward').run(run, { train = pairs_of(1, 40), held_out = pairs_of(41, 52),
-      limits = { max_prompt = 16, max_length = 32 } })
-  end,
-}]]
-
-function tests.test_a_ranker_learns_and_resumes()
-  shell.in_folder(function(folder)
-    small_model.write(folder .. '/base', 11)
-    files.write(folder .. '/r.lua', RECIPE:format(folder .. '/base'))
-    local function run(out, stop)
-      return selfplay.run(folder .. '/r.lua', { overrides = { { 'out', out } }, stop = stop })
-    end
-    lu.assertEquals(run(folder .. '/whole'), 'done')
-    local metrics = shell.metrics(folder .. '/whole')
-    lu.assertEquals(metrics[#metrics]['eval/accuracy'], 1)
-    lu.assertEquals(metrics[#metrics]['eval/longer_wins'], 0.5)
-
-    local result, calls = 'stopped', 0
-    while result == 'stopped' do
-      result = run(folder .. '/cut', function()
-        calls = calls + 1
-        return calls % 7 == 0
-      end)
-    end
-    lu.assertTrue(calls > 14)
-    local want, got = shell.run_bytes(folder .. '/whole'), shell.run_bytes(folder .. '/cut')
-    for name, bytes in pairs(want) do lu.assertTrue(got[name] == bytes, name) end
-
-    -- As a recipe's preference: a beats b, and the matrix is Bradley-Terry's.
-    local p = reward_preference.preference { model = folder .. '/whole/round-1/weights' }
-    local m = preference.matrix(p, { id = 1, text = 'ab' }, { 'aa', 'bb', 'aa' }, {})
-    lu.assertTrue(m[1][2] > 0.9)
-    lu.assertAlmostEquals(m[1][2] + m[2][1], 1, 1e-12)
-    lu.assertEquals(m[1][3], 0.5)
-  end)
-end
-
-function tests.test_pairs_are_checked()
-  local ok, err = pcall(reward.run, {}, { train = { { prompt = 'x', chosen = 1 } }, held_out = {} })
-  lu.assertFalse(ok)
-  lu.assertStrContains(tostring(type(err) == 'table' and err.message or err),
-    'train[1].chosen must be a string, got number')
 end
 
 return tests

@@ -382,7 +382,7 @@ end
 
 --- Trains a model on groups for an objective, with checkpoints, progress and metrics, and saves it
 --- as round t's weights. To be called inside a stage whose outputs are the two paths below.
----@param model sppo.Model   f32; released
+---@param model sppo.Model|sppo.PairRM   f32; released
 ---@param groups table[]
 ---@param options table      as the recipe's `train`, of this round
 ---@param objective sppo.Objective
@@ -422,7 +422,8 @@ function Run:fit(t, model, groups, options, objective)
     tokens_per_second = tokens / math.max(seconds, 1e-9), memory_peak = memory.peak,
     memory = memory.kinds, memory_scratch = memory.scratch }
   if finished then
-    model_of.save(model, self.folder:file(name), self.recipe.values.policy.dtype)
+    local save = model.save or model_of.save
+    save(model, self.folder:file(name), self.recipe.values.policy.dtype)
     files.remove(self.folder:file(checkpoint))
   end
   model_of.release(model)
