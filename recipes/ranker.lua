@@ -26,7 +26,7 @@ return {
       form = 'pairrm',
       train = data.pairs 'ultrafeedback-train.jsonl',
       held_out = data.pairs 'ultrafeedback-eval.jsonl',
-      limits = { source_maxlength = 192, candidate_maxlength = 256 },
+      limits = { source_maxlength = 128, candidate_maxlength = 160 },
     })
   end,
 }
