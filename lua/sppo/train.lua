@@ -152,14 +152,19 @@ end
 
 local function zero() return 0 end
 
---- One optimizer step over some groups: gradients of all micro-batches, then the update.
+--- One optimizer step over some groups: gradients of all micro-batches, then the update. nil if
+--- `stop` asks for an end between two micro-batches: nothing has changed then.
 local function step(run, groups, number, total)
   local t, n, objective = run.options, #groups, run.objective
   local sums = setmetatable({}, { __index = zero })
   local loss, tokens = 0, 0
   local micros = score.micro_batches(groups, t.micro_tokens, objective.tokens)
   if objective.begin then objective.begin(run, micros, n) end
-  for _, micro in ipairs(micros) do
+  for i, micro in ipairs(micros) do
+    if i > 1 and run.stop() then
+      for _, p in ipairs(run.parameters) do p.owner[p.key]:clear_grad_() end
+      return nil
+    end
     loss = loss + scope.run(function()
       local value = objective.loss(run, micro, n, sums)
       value:backward()
@@ -291,9 +296,11 @@ function M.run(model, groups, options, run)
     local first = (number % per_epoch) * options.batch
     for i = first + 1, math.min(#order, first + options.batch) do batch[#batch + 1] = order[i] end
     local metrics = step(run, batch, number + 1, total)
-    number = number + 1
-    run.on_step(metrics, number, total)
-    if run.stop() then
+    if metrics then
+      number = number + 1
+      run.on_step(metrics, number, total)
+    end
+    if not metrics or run.stop() then
       save()
       finished = false
       break

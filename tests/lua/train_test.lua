@@ -41,13 +41,17 @@ local function options(changes)
   return o
 end
 
---- Parameters after a step, as one list, and the step's metrics.
-local function step(changes)
+--- Parameters after a step, as one list, and the step's metrics. `stop`: as train.run has it; what
+--- it ends goes on with the model as it was at first.
+local function step(changes, stop)
   local model, list, metrics = model_of.random(config, 2), {}, nil
   shell.in_folder(function(folder)
-    train.run(model, groups(), options(changes), { round = 1, seed = 1,
+    while not train.run(model, groups(), options(changes), { round = 1, seed = 1,
       checkpoint = folder .. '/checkpoint', note = function() return {} end,
-      on_step = function(m) metrics = m end, stop = function() return false end })
+      on_step = function(m) metrics = m end, stop = stop or function() return false end }) do
+      model_of.release(model)
+      model = model_of.random(config, 2)
+    end
   end)
   for _, p in ipairs(nn.parameters(model.net)) do
     local t = p.owner[p.key]
@@ -70,6 +74,18 @@ function tests.test_micro_batches()
     compare.close({ again.loss }, { metrics.loss }, 1e-5, name .. ', loss', 0.1)
     lu.assertTrue(metrics.grad_norm > 0, name)
   end
+end
+
+--- A step that is asked to end between its micro-batches leaves nothing behind, and is soon done.
+function tests.test_stop_inside_a_step()
+  local cut, calls = { micro_tokens = 8, epochs = 2, batch = 3 }, 0
+  local whole = step(cut)
+  local got = step(cut, function()
+    calls = calls + 1
+    return calls == 2 or calls == 5
+  end)
+  lu.assertTrue(calls > 5)
+  lu.assertEquals(got, whole)
 end
 
 --- The detour of the coupled loss gives what differentiating it in one piece gives.
