@@ -78,7 +78,7 @@ end
 
 --- A step that is asked to end between its micro-batches leaves nothing behind, and is soon done.
 function tests.test_stop_inside_a_step()
-  local cut, calls = { micro_tokens = 8, epochs = 2, batch = 3 }, 0
+  local cut, calls = { micro_tokens = 8, epochs = 2, batch = 3, lr = 0.01 }, 0
   local whole = step(cut)
   local got = step(cut, function()
     calls = calls + 1
