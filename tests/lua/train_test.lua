@@ -76,15 +76,22 @@ function tests.test_micro_batches()
   end
 end
 
---- A step that is asked to end between its micro-batches leaves nothing behind, and is soon done.
+--- A step that is asked to end between its micro-batches leaves nothing behind.
 function tests.test_stop_inside_a_step()
-  local cut, calls = { micro_tokens = 8, epochs = 2, batch = 3, lr = 0.01 }, 0
+  local forwards, asked = 0, {}
+  local function loss(b)
+    forwards = forwards + 1
+    return losses.sppo(b)
+  end
+  local cut = { loss = loss, micro_tokens = 8, epochs = 2, batch = 3, lr = 0.01 }
   local whole = step(cut)
+  forwards = 0
   local got = step(cut, function()
-    calls = calls + 1
-    return calls == 2 or calls == 5
+    asked[#asked + 1] = forwards
+    return #asked == 2 or #asked == 5
   end)
-  lu.assertTrue(calls > 5)
+  lu.assertEquals({ asked[1], asked[2], asked[3] }, { 1, 2, 3 }, 'after each micro-batch')
+  lu.assertTrue(#asked > 5)
   lu.assertEquals(got, whole)
 end
 
