@@ -6,6 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 #include "core/block_cache.h"
 #include "core/error.h"
@@ -253,6 +256,9 @@ void sppo_memory_reset_peak(sppo_device device) {
     memcpy(a->at_peak, a->kind, sizeof a->kind);
     if (device == SPPO_DEVICE_META) meta_scratch = 0;
     if (device == SPPO_DEVICE_CPU) sppo__block_trim(0);
+#ifdef __GLIBC__
+    malloc_trim(0);  // small blocks that lie free between others
+#endif
 }
 
 sppo_memory_kind sppo_memory_kind_set(sppo_memory_kind kind) {

@@ -3,6 +3,7 @@
 
 local cost_of = require 'sppo.plan.cost'
 local files = require 'sppo.files'
+local generate = require 'sppo.generate'
 local json = require 'sppo.json'
 local lu = require 'luaunit'
 local model_of = require 'sppo.model'
@@ -11,6 +12,7 @@ local plan = require 'sppo.plan'
 local sample = require 'sppo.sample'
 local sampling = require 'sppo.plan.sampling'
 local shell = require 'support.shell'
+local small_model = require 'support.small_model'
 local tensor = require 'sppo.tensor'
 
 local C = require('sppo.ffi').C
@@ -55,6 +57,30 @@ for name, parameters in pairs(published) do
     local products = train.cost.flops / train.tokens / parameters
     lu.assertTrue(products > 5.5 and products < 8, products)
   end
+end
+
+--- Prompts are counted by the model's own tokenizer and template, as the recipe's `compat` has them.
+function tests.test_prompts_of_a_model_with_a_tokenizer()
+  shell.in_folder(function(folder)
+    small_model.write(folder .. '/m', 3)
+    files.write(folder .. '/r.lua', ([[return {
+      name = 'r', rounds = 1, policy = { model = '%s/m' },
+      prompts = { { text = 'ab' }, { text = 'a Noneb' } },
+      sample = { k = 2, max_new_tokens = 4 }, preference = function() end,
+      train = { eta = 1, lr = 1e-3 },
+    }]]):format(folder))
+    local model = assert(model_of.open(folder .. '/m'))
+    local function tokens(text)
+      return #generate.prompt_tokens(model, { { role = 'user', content = text } })
+    end
+    local function drawn(overrides)
+      return plan.of(folder .. '/r.lua', { hardware = 'h100', overrides = overrides }).about.prompts
+    end
+    local whole, cut = drawn {}, drawn { { 'compat.cut_at_none', 'true' } }
+    lu.assertEquals({ whole.longest, whole.mean }, { tokens 'a Noneb', (tokens 'ab' +
+      tokens 'a Noneb') / 2 })
+    lu.assertEquals(cut.longest, math.max(tokens 'ab', tokens 'a '))
+  end)
 end
 
 --- What is proposed does fit, and takes what is said.

@@ -265,7 +265,8 @@ function M.of(path, options)
   local self = setmetatable({
     recipe = recipe, values = recipe.values, made = {}, known = {},
     answer_tokens = options.answer_tokens or hint.answer_tokens,
-    assumed = { prompts = options.prompts, prompt_tokens = options.prompt_tokens, hint = hint },
+    assumed = { prompts = options.prompts, prompt_tokens = options.prompt_tokens, hint = hint,
+      compat = recipe.values.compat },
   }, Plan)
   self.hardware = hardware_of.get(options.hardware)
   self.source = plan_model.find(self.values.policy.model)

@@ -58,9 +58,9 @@ local function alike(options, name, n, tokens, note)
 end
 
 --- The prompts' own tokens, or as many as their texts are estimated to have.
-local function measured(source, list)
+local function measured(source, list, switches)
   if source.model then
-    local fine, tokens = pcall(prompts_of.tokens, source.model, list)
+    local fine, tokens = pcall(prompts_of.tokens, source.model, list, switches)
     if fine then return tokens end
     if engine.kind_of(tokens) ~= 'format' then error(tokens, 0) end
   end
@@ -87,6 +87,7 @@ end
 ---@field prompts? integer        as the command line says: a round's prompts
 ---@field prompt_tokens? integer  as the command line says: tokens of each prompt
 ---@field hint table              the recipe's `plan`, for prompts that are not there
+---@field compat table            the recipe's
 
 --- The prompts of a round.
 ---@param source sppo.plan.Source
@@ -109,7 +110,7 @@ function M.of(source, given, round, name, options)
     return alike(options, name, n or #list, options.prompt_tokens,
       'length as the command line says')
   end
-  local tokens, note = measured(source, list)
+  local tokens, note = measured(source, list, options.compat)
   if n then tokens = repeated(tokens, n) end
   return summary(tokens, note and 0 or sample.shared(tokens), note)
 end

@@ -571,6 +571,9 @@ function Run:stage(stage, t, inputs, outputs, work)
   local finished, worked = self.folder:stage(name, key, outputs, function(fresh)
     if not self.noted then self.folder:perf(environment()) end
     self.noted = true
+    -- What the stage before left to the collector is not this one's peak.
+    collectgarbage()
+    collectgarbage()
     return work(fresh)
   end)
   -- With --only, one stage is done: the first of its name that was not.
