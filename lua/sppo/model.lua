@@ -143,6 +143,9 @@ function M.open(name, options)
     return model
   end
 
+  -- tokenizer.json as a table is many times the tokenizer.
+  collectgarbage()
+  collectgarbage()
   model.net = model_config.net(config, options.values or dtype)
   check_memory(model.net, path, dtype)
   ok, err = pcall(weights.load, model.net, source, dtype, options.values)

@@ -103,7 +103,15 @@ end
 local kinds = {
   { 'weights', 'weights' }, { 'optimizer', 'optimizer' }, { 'gradients', 'gradients' },
   { 'activations', 'activations' }, { 'kv', 'keys+values' }, { 'workspace', 'workspace' },
+  { 'program', 'program' },
 }
+
+--- Bytes of a stage by the name of a kind, as they are printed.
+local function bytes_of(stage, kind)
+  if kind == 'program' then return require('sppo.plan.fit').PROGRAM end
+  local memory = stage.memory
+  return memory.kinds[kind] + (kind == 'workspace' and memory.scratch or 0)
+end
 
 local function memory_table(plan)
   -- A tiny recipe has its table in MiB.
@@ -120,8 +128,7 @@ local function memory_table(plan)
     local cells = { ('  %-9s'):format(s.stage .. (s.optional and '*' or '')) }
     if s.memory then
       for _, k in ipairs(kinds) do
-        local bytes = s.memory.kinds[k[1]] + (k[1] == 'workspace' and s.memory.scratch or 0)
-        cells[#cells + 1] = cell(bytes)
+        cells[#cells + 1] = cell(bytes_of(s, k[1]))
       end
       line('%s%s', table.concat(cells, ' '), cell(s.total))
     else
@@ -153,7 +160,8 @@ local function dominating(plan)
   if t.worst then
     local top, most = nil, -1
     for _, k in ipairs(kinds) do
-      if t.worst.memory.kinds[k[1]] > most then top, most = k[2], t.worst.memory.kinds[k[1]] end
+      local bytes = bytes_of(t.worst, k[1])
+      if bytes > most then top, most = k[2], bytes end
     end
     line('memory: %s takes most, %s; %.0f %% of it is %s', t.worst.stage,
       bytes_text(t.worst.total), 100 * most / t.worst.total, top)
@@ -215,7 +223,7 @@ local function plain(plan)
       tokens = s.tokens, too_long = s.too_long }
     if s.memory then
       entry.memory = { peak = s.memory.peak, scratch = s.memory.scratch, kinds = s.memory.kinds,
-        total = s.total }
+        program = bytes_of(s, 'program'), total = s.total }
     end
     if s.cost then entry.cost = s.cost:plain() end
     out.stages[i] = entry

@@ -14,7 +14,13 @@ local function with(options, changes)
   return out
 end
 
-local function total(memory) return memory.peak + memory.scratch end
+--- What the program itself has beside tensors (Lua, its compiler, a tokenizer of 49,152 tokens,
+--- answers in the making): 5 to 41 MiB were seen, the most while training (docs/plan.md).
+M.PROGRAM = 12 * 2^20
+
+--- Bytes of a stage in all.
+---@param memory { peak: number, scratch: number }
+function M.total(memory) return memory.peak + memory.scratch + M.PROGRAM end
 
 --- Settings of training that take less memory, as { text, changes }.
 local function train_ways(o)
@@ -71,7 +77,7 @@ local function bytes_with(plan, stage, way)
       run.loaded)
   end
   model_of.release(model)
-  return total(memory)
+  return M.total(memory)
 end
 
 ---@class sppo.plan.TooLarge
@@ -90,8 +96,8 @@ end
 function M.check(plan, stages)
   local list, has = {}, plan.hardware.memory
   for _, stage in ipairs(stages) do
-    if stage.memory and not stage.optional and total(stage.memory) > has then
-      local entry = { stage = stage.stage, needs = total(stage.memory), has = has, tried = {} }
+    if stage.memory and not stage.optional and M.total(stage.memory) > has then
+      local entry = { stage = stage.stage, needs = M.total(stage.memory), has = has, tried = {} }
       local ways = stage.stage == 'train' and train_ways(stage.worst.options)
         or sample_ways(stage.stage, stage.worst.options, plan.values.policy.dtype)
       for _, way in ipairs(ways) do

@@ -276,7 +276,7 @@ function M.of(path, options)
     model_of.release(model)
     local stages = { self:evaluate(), self:sample(), self:prefer(), self:score_and_train() }
     for _, s in ipairs(stages) do
-      if s.memory then s.total = s.memory.peak + s.memory.scratch end
+      if s.memory then s.total = fit.total(s.memory) end
     end
     local plan = {
       recipe = path, name = self.values.name, model = self.values.policy.model,
