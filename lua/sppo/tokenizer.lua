@@ -263,9 +263,10 @@ end
 local gguf_kinds = { C.SPPO_TOKEN_NORMAL, C.SPPO_TOKEN_SPECIAL, C.SPPO_TOKEN_SPECIAL,
   C.SPPO_TOKEN_ADDED, C.SPPO_TOKEN_UNUSED }
 
+--- Names that llama.cpp gives to one pattern.
 local gguf_patterns = {
-  ['gpt-2'] = 'gpt2', ['llama3'] = 'llama-bpe', ['llama-v3'] = 'llama-bpe',
-  ['deepseek-r1-qwen'] = 'qwen2',
+  ['gpt-2'] = 'gpt2', mpt = 'gpt2', ['llama3'] = 'llama-bpe', ['llama-v3'] = 'llama-bpe',
+  ['deepseek-r1-qwen'] = 'qwen2', starcoder = 'smollm', refact = 'smollm',
 }
 
 --- A tokenizer of plain data (lua/sppo/tokenizer_json.lua says of which fields).

@@ -74,7 +74,7 @@ local function published()
     end
   end
   if found == 0 then
-    lu.skip('no *.jinja in ' .. given .. ' (SPPO_TEMPLATES: folders of published templates)')
+    lu.skip('no *.jinja in ' .. given .. ' (tools/fetch-vocabularies; or folders in SPPO_TEMPLATES)')
   end
   return sources
 end

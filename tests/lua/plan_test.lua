@@ -59,7 +59,7 @@ for name, parameters in pairs(published) do
   end
 end
 
---- Prompts are counted by the model's own tokenizer and template, as the recipe's `compat` has them.
+--- Prompts are counted by the model's own tokenizer and template, as the recipe's `compat` says.
 function tests.test_prompts_of_a_model_with_a_tokenizer()
   shell.in_folder(function(folder)
     small_model.write(folder .. '/m', 3)
