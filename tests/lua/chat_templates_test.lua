@@ -74,7 +74,8 @@ local function published()
     end
   end
   if found == 0 then
-    lu.skip('no *.jinja in ' .. given .. ' (tools/fetch-vocabularies; or folders in SPPO_TEMPLATES)')
+    lu.skip(('no *.jinja in %s (tools/fetch-vocabularies; or folders in SPPO_TEMPLATES)')
+      :format(given))
   end
   return sources
 end
