@@ -1,4 +1,4 @@
---- Base64 (RFC 4648) to bytes: what tokenizer files hold bytes in.
+--- Base64 (RFC 4648) to bytes, what tokenizer files hold bytes in, and back.
 
 local M = {}
 
@@ -26,6 +26,22 @@ function M.decode(text)
   parts[#parts + 1] = table.concat(chunk)
   local bytes = table.concat(parts)
   return bytes:sub(1, #bytes - #padding)
+end
+
+--- Bytes as base64 with its padding.
+---@param bytes string
+---@return string
+function M.encode(bytes)
+  local parts = {}
+  for i = 1, #bytes, 3 do
+    local a, b, c = bytes:byte(i, i + 2)
+    local n, have = a * 65536 + (b or 0) * 256 + (c or 0), math.min(3, #bytes - i + 1)
+    for place = 1, 4 do
+      local digit = math.floor(n / 64 ^ (4 - place)) % 64 + 1
+      parts[#parts + 1] = place <= have + 1 and LETTERS:sub(digit, digit) or '='
+    end
+  end
+  return table.concat(parts)
 end
 
 return M

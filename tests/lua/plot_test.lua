@@ -28,12 +28,14 @@ end
 function tests.test_odd_values()
   lines {}
   lines { { 1, 1 } }
+  for _, include in ipairs { 0.5, 1, 2 } do lines({ { 1, 1 }, { 2, 1 } }, { include = include }) end
   lines { { 0, 0 }, { 0, 0 } }
   lines { { 1, 0 / 0 }, { 2, 1 / 0 }, { 3, -1 / 0 }, { 4, 1 } }
   lines { { 1, 1e300 }, { 2, -1e300 } }
   lines({ { 0, 0 }, { -1, 5 }, { 10, 0 } }, { x_log = true, y_log = true })
   lines({ { 10, 0.1 }, { 1e5, 1e-4 } }, { x_log = true, y_log = true })
-  lines { { 1, 0.5, 0.4, 0.6 }, { 2, 0.6, 0.5, 0 / 0 } }
+  lu.assertStrContains(lines { { 1, 0.5, 0.4, 0.6 }, { 2, 0.6, 0.5, 0 / 0 } }, 'class="whisker"')
+  lu.assertStrContains(lines { { 1, 0.5, 0.4, 0.6 }, { 2, 0.6, 0.5, 0.7 } }, 'c1 band')
 end
 
 function tests.test_scale()
@@ -57,6 +59,40 @@ function tests.test_bars()
     { name = 'a', values = { 1, 0 / 0 }, low = { 0.5 }, high = { 1.5 } },
     { name = 'b', values = { nil, -1 } } } })
   assert_well_formed(plot.bars { title = 'b', names = {}, series = {} })
+end
+
+function tests.test_rows()
+  local svg = plot.rows { title = 'r', names = { 'x', '<y>', ('long '):rep(20) }, series = {
+    { name = 'a', values = { 1, 0 / 0, 0.5 } }, { name = 'b', values = { nil, -1, 1 / 0 } } } }
+  assert_well_formed(svg)
+  lu.assertStrContains(svg, '&lt;y&gt;')
+  assert_well_formed(plot.rows { title = 'r', names = {}, series = {} })
+  assert_well_formed(plot.rows { title = 'r', names = { 'x' }, series = { { values = {} } } })
+end
+
+--- A legend that is wider than the picture goes on in another row; names are cut.
+function tests.test_legend()
+  local series = {}
+  for i = 1, 8 do
+    series[i] = { name = ('a name of a run %d '):format(i):rep(3), points = { { 1, 1 } } }
+  end
+  local svg = plot.lines { title = 't', series = series, width = 460, height = 280 }
+  assert_well_formed(svg)
+  local names = 0
+  for x, name in svg:gmatch('<text x="(%d+)" y="%d+">([^<]+)</text>') do
+    names = names + 1
+    lu.assertTrue(tonumber(x) + 7 * #name < 460)
+  end
+  lu.assertEquals(names, 8)
+end
+
+function tests.test_marks_and_whole_ticks()
+  local svg = lines({ { 1, 5 }, { 2, 5 } }, { x_marks = { 1.5 }, x_whole = true })
+  lu.assertStrContains(svg, 'class="mark"')
+  lu.assertNil(svg:find('>1.2<', 1, true))
+  svg = lines({ { 1, 5 }, { 20, 5 } }, { x_ticks = { 0, 10, 20, 30 } })
+  lu.assertStrContains(svg, '>20<')
+  lu.assertNil(svg:find('>0<', 1, true) or svg:find('>30<', 1, true))
 end
 
 function tests.test_nothing_given_is_markup()

@@ -2,31 +2,63 @@
 --- a model or a recipe wrote.
 
 local answers = require 'sppo.report.answers'
+local base64 = require 'sppo.base64'
+local escape = require 'sppo.escape'
 local files = require 'sppo.files'
+local hostile = require 'support.hostile'
 local lu = require 'luaunit'
-local msgpack = require 'sppo.msgpack'
 local report = require 'sppo.report'
 local report_run = require 'sppo.report.run'
+local runs = require 'support.report_runs'
 local selfplay = require 'sppo.selfplay'
 local shell = require 'support.shell'
+local tokenizer = require 'sppo.tokenizer'
 
 local tests = {}
 
 local single = { meta = true, ['!doctype'] = true }
 
---- Every element is closed in its turn; there is no script and nothing that loads.
-local function assert_page(html)
-  local open = {}
-  for closing, name, rest in html:gsub('<style>.-</style>', ''):gmatch('<(/?)(!?%a%w*)([^>]*)>') do
+--- The elements of a page, { ['td'] = true, ['td class'] = true }, which must be closed in their
+--- turn; nothing between them has the characters that markup is made of.
+local function elements(html)
+  local open, found, at = {}, {}, 1
+  html = html:gsub('<style>.-</style>', '<style></style>')
+  while true do
+    local from, to, closing, name, rest = html:find('<(/?)(!?%a[%w-]*)([^<>]*)>', at)
+    lu.assertNil(html:sub(at, (from or #html + 1) - 1):find('[<>]'))
+    if not from then break end
+    found[name] = true
     if closing == '/' then lu.assertEquals(table.remove(open), name)
     elseif not single[name] and rest:sub(-1) ~= '/' then open[#open + 1] = name end
-    lu.assertNil(rest:lower():find('%son%a+%s*='), rest)
-    lu.assertNil(rest:find('src=', 1, true) or rest:find('href=', 1, true), rest)
-    lu.assertNil(rest:find('url(', 1, true), rest)
-    lu.assertFalse(name == 'script' or name == 'img' or name == 'iframe' or name == 'link', name)
+    local left = rest:gsub('%s([%w:-]+)="[^"]*"', function(attribute)
+      found[name .. ' ' .. attribute] = true
+      return ''
+    end)
+    lu.assertTrue(left == '' or left == '/' or name == '!doctype', rest)
+    at = to + 1
   end
   lu.assertEquals(open, {})
+  return found
+end
+
+--- A page of known elements, that runs nothing, loads nothing, and allows neither; of its styles it
+--- allows the one that it has.
+local function assert_page(html)
+  for name in pairs(elements(html)) do
+    local element, attribute = name:match('^(%S+) ?(.*)$')
+    lu.assertFalse(element == 'script' or element == 'img' or element == 'iframe' or
+      element == 'link' or element == 'a' or element == 'form', name)
+    lu.assertNil(attribute:find('^on') or attribute:find('^style') or attribute:find('src') or
+      attribute:find('href'), name)
+  end
+  local style, hash = html:match('<style>(.-)</style>'), html:match("style%-src 'sha256%-([^']+)'")
+  lu.assertEquals(base64.decode(hash):gsub('.', function(c)
+    return ('%02x'):format(c:byte())
+  end), files.sha256(style))
+  lu.assertNil(style:find('url(', 1, true) or style:find('@import', 1, true))
   lu.assertStrContains(html, "default-src 'none'")
+  lu.assertEquals(tokenizer.to_utf8(html), html)
+  lu.assertNil(html:find('[%z\1-\8\11\12\14-\31\127]') or html:find('\226\128[\170-\174]'))
 end
 
 local function finished(folder, overrides)
@@ -45,50 +77,126 @@ function tests.test_a_run_has_its_report()
     local rate = last[#last]['eval/win_rate']
     lu.assertStrContains(html, ('Round 2 beats the start in %.3f of held-out'):format(rate))
     lu.assertStrContains(html, 'Win rate against each earlier round')
-    for _, title in ipairs { 'Length of held-out answers', 'Loss', 'Log-probability of answers',
-      'Preferences', 'The same prompts across rounds', 'Time and memory', 'Settings' } do
+    for _, title in ipairs { 'Win rate, with 95 % interval', 'Length of answers', 'Loss',
+      'log(pi / pi_t) of the answers trained on', 'Log-likelihood of answers', 'Residual: ',
+      'Ties, cycles, cut answers', 'The same prompts across rounds', 'Preferences', 'chosen',
+      'Time and memory', 'Most memory in use', 'Settings and environment', 'kernels' } do
       lu.assertStrContains(html, title)
     end
-    lu.assertStrContains(html, '<td>train.eta</td><td>10</td>')
-    lu.assertTrue(#html < 2 * 2^20)
+    lu.assertStrContains(html, '<th scope="row">train.eta</th><td>10</td>')
+    -- Behind each figure its numbers, in a table with the same heading.
+    local figures = 0
+    for figure in html:gmatch('<figure>(.-)</figure>') do
+      figures = figures + 1
+      local title = figure:match('aria%-label="([^"]+)"')
+      lu.assertStrContains(figure, '<caption>' .. title, false)
+      lu.assertStrContains(figure, '<th scope="row">')
+    end
+    lu.assertTrue(figures >= 12)
   end)
 end
 
-function tests.test_nothing_is_markup()
+--- What a round's win rate against an earlier one stands on is in the page, too.
+function tests.test_intervals_against_each_round()
   shell.in_folder(function(folder)
     local out = finished(folder)
-    local hostile = {
-      '<script>alert(1)</script>', '"><img src=x onerror=alert(1)>', '</style><style>', '<!--',
-      ']]>', '&lt;b&gt;', '\226\128\174txt', '<svg onload=alert(1)>', '</div></details></body>',
-      '\0\1\27[31m', '\255\254', ('<'):rep(2000), '<a href="javascript:x">', '%s%d%n', '${x}{{y}}',
-    }
-    for _, name in ipairs { 'round-1/answers', 'round-2/answers', 'round-0/evaluation',
-      'round-2/evaluation' } do
-      local path = ('%s/%s.msgpack'):format(out, name)
-      local list = files.read_records(path)
-      files.remove(path)
-      local records = files.records(path, true)
-      for i, r in ipairs(list) do
-        r.text = hostile[1 + i % #hostile]
-        r.prompt = msgpack.i32(r.prompt)
-        for k, a in ipairs(r.answers) do
-          a.text = hostile[1 + (i + k) % #hostile]
-          a.tokens, a.logprobs = msgpack.i32(a.tokens), msgpack.f32(a.logprobs)
-        end
-        records:append(r)
-      end
-      records:close()
-    end
-    local text = files.read(out .. '/recipe.resolved.json')
-    files.write(out .. '/recipe.resolved.json', (text:gsub('"name": "tiny"',
-      '"name": "</title><script>x</script>"')))
-    files.write(out .. '/recipe.lua', '</pre><script>1</script>')
-    local path = report.write(out)
-    local html = files.read(path)
-    assert_page(html)
-    lu.assertStrContains(html, '&lt;script&gt;alert(1)')
+    local last = shell.metrics(out)
+    last = last[#last]
+    local key = 'eval/win_rate_against'
+    local rate, low, high = last[key .. '/1'], last[key .. '_low/1'], last[key .. '_high/1']
+    lu.assertTrue(low <= rate and rate <= high and low < high)
+    lu.assertStrContains(files.read(out .. '/report.html'),
+      ('<td>%.3f (%.3f..%.3f)</td></tr>'):format(rate, low, high))
   end)
 end
+
+-- ---- text that wants to be more ----
+
+function tests.test_nothing_is_markup()
+  lu.assertTrue(#hostile >= 200)
+  shell.in_folder(function(folder)
+    local allowed, shown = elements(files.read(runs.clean(folder .. '/clean'))), {}
+    for page = 1, runs.PAGES do
+      local html = files.read(runs.hostile(('%s/%d'):format(folder, page), page))
+      assert_page(html)
+      for name in pairs(elements(html)) do lu.assertTrue(allowed[name], name) end
+      local plain = html:gsub('</?ins>', ''):gsub('</?del>', '')
+      for i, text in ipairs(hostile) do
+        shown[i] = shown[i] or plain:find(escape.html((text:gsub('%s+$', ''))), 1, true)
+      end
+    end
+    for i, text in ipairs(hostile) do lu.assertNotNil(shown[i], text) end
+  end)
+end
+
+function tests.test_nothing_is_markup_side_by_side()
+  shell.in_folder(function(folder)
+    local bad = folder .. '/"><svg onload=a>\226\128\174'
+    runs.clean(folder .. '/clean')
+    runs.hostile(bad, 1)
+    local allowed = elements(files.read(report.compare({ folder .. '/clean', folder .. '/clean' },
+      folder .. '/a.html')))
+    for name in pairs(elements(files.read(runs.clean(folder .. '/b')))) do allowed[name] = true end
+    local html = files.read(report.compare({ folder .. '/clean', bad }, folder .. '/b.html'))
+    assert_page(html)
+    for name in pairs(elements(html)) do lu.assertTrue(allowed[name], name) end
+    lu.assertStrContains(html, '⟨U+202E⟩')
+  end)
+end
+
+function tests.test_escape()
+  local bad = '\239\191\189'
+  for text, shown in pairs {
+    ['a<b>&"\'c'] = 'a&lt;b&gt;&amp;&quot;&#39;c', ['\0\1\t\n\127'] = bad .. bad .. '\t\n' .. bad,
+    ['\255x\226\130'] = bad .. 'x' .. bad, ['\237\160\128'] = bad:rep(3),
+    ['\226\128\174a\226\128\172'] = '⟨U+202E⟩a⟨U+202C⟩', ['\216\156'] = '⟨U+061C⟩',
+    ['\226\129\166'] = '⟨U+2066⟩', ['\239\187\191'] = '⟨U+FEFF⟩', ['\194\133'] = bad,
+    ['\243\160\129\129'] = '⟨U+E0041⟩', ['\239\191\191'] = bad, ['\240\159\191\191'] = bad,
+    ['é字👩\226\128\141👧'] = 'é字👩\226\128\141👧', [''] = '',
+  } do
+    lu.assertEquals(escape.html(text), shown)
+  end
+  lu.assertEquals(escape.html(12), '12')
+end
+
+function tests.test_cut()
+  lu.assertEquals({ escape.cut('abc', 3) }, { 'abc', 0 })
+  lu.assertEquals({ escape.cut('abcd', 3) }, { 'abc', 1 })
+  lu.assertEquals({ escape.cut('a字字', 3) }, { 'a', 2 })
+  lu.assertEquals({ escape.cut('a字字', 4) }, { 'a字', 1 })
+  lu.assertEquals({ escape.cut(('\128'):rep(10), 5) }, { ('\128'):rep(5), 1 })
+end
+
+function tests.test_base64()
+  for _, text in ipairs { '', 'a', 'ab', 'abc', '\0\255\128', ('x'):rep(1000) } do
+    lu.assertEquals(base64.decode(base64.encode(text)), text)
+  end
+  lu.assertEquals(base64.encode('sppo'), 'c3Bwbw==')
+end
+
+-- ---- size ----
+
+function tests.test_size_and_time()
+  shell.in_folder(function(folder)
+    for times, name in pairs { [1] = 'quickstart', [12] = 'twelve times that' } do
+      local path = ('%s/%d'):format(folder, times)
+      runs.quickstart(path, times)
+      local began = os.clock()
+      local html = files.read(report.write(path))
+      local seconds = os.clock() - began
+      assert_page(html)
+      lu.assertTrue(#html < 2 * 2^20, ('%s: %d bytes'):format(name, #html))
+      lu.assertTrue(seconds < 5, ('%s: %.1f s'):format(name, seconds))
+      if times > 1 then
+        lu.assertStrContains(html, 'more characters)')
+        lu.assertStrContains(html, 'The 8 answers with the highest and the 8 with the lowest mean')
+        lu.assertStrContains(html, 'every 4th round')
+      end
+    end
+  end)
+end
+
+-- ---- runs that are not whole ----
 
 function tests.test_an_unfinished_run()
   shell.in_folder(function(folder)
@@ -118,8 +226,8 @@ function tests.test_compare()
     local path = report.compare({ out, other }, folder .. '/both.html')
     local html = files.read(path)
     assert_page(html)
-    lu.assertStrContains(html, '<td>train.lr</td><td>0.002</td><td>0.001</td>')
-    lu.assertNil(html:find('<td>train.eta</td>', 1, true))
+    lu.assertStrContains(html, '<th scope="row">train.lr</th><td>0.002</td><td>0.001</td>')
+    lu.assertNil(html:find('<th scope="row">train.eta</th><td>10</td><td>', 1, true))
   end)
 end
 
@@ -140,12 +248,16 @@ function tests.test_command()
 end
 
 function tests.test_marked_words()
-  lu.assertEquals(answers.marked('a b c', 'a x c'), 'a<ins> x</ins> c')
-  lu.assertEquals(answers.marked('', 'a b'), '<ins>a b</ins>')
-  lu.assertEquals(answers.marked('a b', 'a b'), 'a b')
-  lu.assertEquals(answers.marked('a', ''), '')
-  lu.assertEquals(answers.marked('x', '<b> x'), '<ins>&lt;b&gt;</ins> x')
-  lu.assertEquals(answers.marked(('a '):rep(5000), 'b'), 'b')
+  for _, case in ipairs {
+    { 'a b c', 'a x c', 'a <ins>x</ins> c' }, { '', 'a b', '<ins>a b</ins>' },
+    { 'a b', 'a b', 'a b' }, { 'a', '', '' }, { 'x', '<b> x', '<ins>&lt;b&gt;</ins> x' },
+    { ('a '):rep(5000), 'b', 'b' }, { 'a b c d', 'e f g', 'e f g' }, -- too long; too few in common
+  } do
+    lu.assertEquals((answers.marked(case[1], case[2])), case[3])
+  end
+  local _, other = answers.marked('a b c d', 'e f g')
+  lu.assertTrue(other)
+  lu.assertEquals((answers.removed('a b\n c', 'a c')), 'a <del>b</del>\n c')
 end
 
 function tests.test_rounds_that_are_missing()
@@ -156,6 +268,51 @@ function tests.test_rounds_that_are_missing()
     local run = report_run.load(folder)
     lu.assertEquals(run.last, 3)
     assert_page(report.page(run))
+  end)
+end
+
+--- Records that are not what a run writes: one error with file and record, no page.
+function tests.test_damaged_records()
+  local answer = { tokens = { 1 }, text = 'x' }
+  for _, case in ipairs {
+    { 'evaluation', 'text', 'is no map' }, { 'evaluation', { id = 1 }, 'has no answers' },
+    { 'evaluation', { answers = { 1 } }, 'has an answer without tokens' },
+    { 'evaluation', { answers = { { tokens = {} } } }, 'has an answer without text' },
+    { 'preference', {}, 'has no matrix' },
+    { 'preference', { matrix = { { 0.5, 0.5 }, { 0.5 } }, wins = { 1, 1 } },
+      'has a matrix that is not 2 x 2' },
+    { 'preference', { matrix = { { 'x' } }, wins = { 1 } }, 'has a matrix that is not 1 x 1' },
+    { 'preference', { matrix = { { 0.5 } }, wins = {} }, 'has no 1 win rates' },
+    { 'rows', { answers = {} }, 'has no answers' },
+  } do
+    shell.in_folder(function(folder)
+      files.write(folder .. '/recipe.resolved.json', '{"name":"r"}')
+      files.write(folder .. '/metrics.jsonl', '{"round":1,"eval/win_rate":0.5}\n')
+      files.make_folder(folder .. '/round-1')
+      local path = ('%s/round-1/%s.msgpack'):format(folder, case[1])
+      local file = files.records(path, true)
+      if case[1] == 'evaluation' then file:append { id = 0, answers = { answer } } end
+      file:append(case[2])
+      file:close()
+      local code, _, err = shell.sppo { 'report', folder }
+      lu.assertEquals(code, 3, err)
+      lu.assertStrContains(err, ('%s: record %d %s'):format(path,
+        case[1] == 'evaluation' and 2 or 1, case[3]))
+      lu.assertFalse(files.exists(folder .. '/report.html'))
+    end)
+  end
+end
+
+--- A prompt of several messages is headed by its last.
+function tests.test_prompts_of_messages()
+  shell.in_folder(function(folder)
+    local recipe = shell.read(shell.root() .. '/recipes/tiny.lua')
+    files.write(folder .. '/r.lua', (recipe:gsub('held_out%[i%] = {', function(text)
+      return text .. ' messages = { { role = "user", content = "What is it?" } },'
+    end)))
+    lu.assertEquals(selfplay.run(folder .. '/r.lua',
+      { overrides = { { 'out', folder .. '/run' }, { 'rounds', '1' } } }), 'done')
+    lu.assertStrContains(files.read(folder .. '/run/report.html'), '<summary>What is it?</summary>')
   end)
 end
 

@@ -1,14 +1,23 @@
 --- Answers in a report: matrices of preference with what was compared, and the same prompt's
 --- answers across rounds with the words that changed.
+---
+--- What a page shows is bounded, so that it stays small whatever the run is: of a text its first
+--- 4,000 bytes, of a matrix at most 16 answers, of the rounds four.
 
 local html = require 'sppo.report.html'
-local records = require('sppo.report.run').records
+local report_run = require 'sppo.report.run'
 
 local M = {}
 
 local escape = html.escape
 
 local MOST_WORDS = 300 -- of an answer that is compared word by word
+local MOST_TEXT = 4000 -- bytes of a text
+local MOST_K = 16      -- answers of a matrix
+local MOST_ROUNDS = 4  -- beside each other
+local LOOKED_AT = 1000 -- prompts whose matrices are compared to choose those that are shown
+
+-- ---- words that changed ----
 
 local function words(text)
   local list = {}
@@ -18,13 +27,13 @@ local function words(text)
   return list
 end
 
---- `new` as HTML with the words that `old` has not (in order) marked as inserted: a longest common
---- subsequence. Long texts are shown unmarked.
----@param old string
----@param new string
-function M.marked(old, new)
-  local a, b = words(old), words(new)
-  if #a > MOST_WORDS or #b > MOST_WORDS then return escape(new) end
+--- `b` as HTML with the words that `a` has not (in order) inside `tag`: a longest common
+--- subsequence. Long texts are shown unmarked, and those that share less than a third of their
+--- words, where marks would say nothing.
+---@return string html, boolean other  true if the texts share too little
+local function marked(a_text, b_text, tag)
+  local a, b = words(a_text), words(b_text)
+  if #a > MOST_WORDS or #b > MOST_WORDS then return escape(b_text), false end
   local length = {}
   for i = #a + 1, 1, -1 do
     length[i] = {}
@@ -34,135 +43,281 @@ function M.marked(old, new)
       else length[i][j] = math.max(length[i + 1][j], length[i][j + 1]) end
     end
   end
-  local out, i, j, inside = {}, 1, 1, false
-  local function mark(on)
-    if on ~= inside then out[#out + 1] = on and '<ins>' or '</ins>' end
-    inside = on
+  if length[1][1] < math.min(#a, #b) / 3 then return escape(b_text), true end
+  -- Runs of words, escaped whole: what a character means can depend on the one before it.
+  local out, run, i, j, inside = {}, {}, 1, 1, false
+  local function flush()
+    local space, text = table.concat(run):match('^(%s*)(.*)$')
+    if inside then text = ('<%s>%s</%s>'):format(tag, escape(text), tag)
+    else text = escape(text) end
+    out[#out + 1], run = escape(space) .. text, {}
+  end
+  local function take(word, mark)
+    if mark ~= inside and #run > 0 then flush() end
+    inside = mark
+    run[#run + 1] = word.text
   end
   while j <= #b do
     if i <= #a and a[i].word == b[j].word then
-      mark(false)
-      out[#out + 1] = escape(b[j].text)
+      take(b[j], false)
       i, j = i + 1, j + 1
     elseif i <= #a and length[i + 1][j] > length[i][j + 1] then
       i = i + 1
     else
-      mark(true)
-      out[#out + 1] = escape(b[j].text)
+      take(b[j], true)
       j = j + 1
     end
   end
-  mark(false)
-  return table.concat(out)
+  if #run > 0 then flush() end
+  return table.concat(out), false
 end
 
+--- `new` as HTML, its words that `old` has not marked as inserted.
+---@param old string
+---@param new string
+---@return string html, boolean other
+function M.marked(old, new) return marked(old, new, 'ins') end
+
+--- `old` as HTML, its words that `new` has not marked as deleted.
+---@param old string
+---@param new string
+function M.removed(old, new) return marked(new, old, 'del') end
+
+-- ---- a prompt and its answers ----
+
+--- What a prompt says: its text, or the last of its messages.
 local function prompt_text(record)
-  return type(record.text) == 'string' and record.text or ('prompt ' .. tostring(record.id))
+  if type(record.text) == 'string' then return record.text end
+  local messages = type(record.messages) == 'table' and record.messages or {}
+  local last = messages[#messages]
+  if type(last) == 'table' and type(last.content) == 'string' then return last.content end
+  return 'prompt ' .. tostring(record.id)
+end
+
+--- What opens to a prompt's answers; a prompt that is too long for a heading is inside, too.
+local function prompt_details(before, record, body, open)
+  local text = prompt_text(record)
+  local head = text:gsub('%s+', ' ')
+  local inside = ''
+  if #head > 200 or text:find('\n', 1, true) then
+    inside = ('<div class="answer" dir="auto">%s</div>'):format(escape(html.cut(text, MOST_TEXT)))
+  end
+  return html.details(before .. html.cut(head, 200), inside .. body, open)
 end
 
 local function answer(title, body, a)
-  local tokens = type(a.tokens) == 'table' and #a.tokens or 0
-  return ('<div><div class="soft">%s, %d tokens%s</div>' ..
-    '<div class="answer" dir="auto">%s</div></div>'):format(escape(title), tokens,
-    a.stopped and '' or ', cut', body)
+  return ('<div><p class="soft">%s, %d tokens%s</p><div class="answer" dir="auto">%s</div></div>')
+    :format(escape(title), #a.tokens, a.stopped and '' or ', cut', body)
 end
 
+-- ---- matrices ----
+
 --- A K x K matrix as a table whose cells are shaded by P.
-local function matrix_table(p, wins)
-  local out = { '<div class="scroll"><table class="matrix"><tr><th>P(row beats column)</th>' }
-  for j = 1, #p do out[#out + 1] = ('<th>%d</th>'):format(j) end
-  out[#out + 1] = '<th>mean</th></tr>'
-  for i, row in ipairs(p) do
-    out[#out + 1] = ('<tr><td>%d</td>'):format(i)
-    for j, value in ipairs(row) do
-      local colour = value >= 0.5 and '11,98,163' or '196,80,12'
-      out[#out + 1] = ('<td style="background:rgba(%s,%.2f)">%s</td>'):format(colour,
-        math.abs(value - 0.5), i == j and '' or ('%.2f'):format(value))
+local function matrix_table(p, wins, shown)
+  local out = { '<div class="scroll"><table class="matrix"><thead><tr>' ..
+    '<th scope="col">P(row beats column)</th>' }
+  for _, j in ipairs(shown) do out[#out + 1] = ('<th scope="col">%d</th>'):format(j) end
+  out[#out + 1] = '<th scope="col">mean</th></tr></thead><tbody>'
+  for _, i in ipairs(shown) do
+    out[#out + 1] = ('<tr><th scope="row">%d</th>'):format(i)
+    for _, j in ipairs(shown) do
+      local value = p[i][j]
+      if i == j then out[#out + 1] = '<td></td>'
+      else out[#out + 1] = ('<td%s>%.2f</td>'):format(html.shade(value), value) end
     end
-    out[#out + 1] = ('<td>%.3f</td></tr>'):format(wins[i] or 0)
+    out[#out + 1] = ('<td>%.3f</td></tr>'):format(wins[i])
   end
-  out[#out + 1] = '</table></div>'
+  out[#out + 1] = '</tbody></table></div>'
   return table.concat(out)
 end
 
+--- Whether three of the first 32 answers beat each other in a ring.
 local function has_cycle(p)
-  for a = 1, #p do
-    for b = 1, #p do
-      for c = 1, #p do
-        if p[a][b] > 0.5 and p[b][c] > 0.5 and p[c][a] > 0.5 then return true end
+  local k = math.min(#p, 32)
+  local function beats(i, j) return p[i][j] > 0.5 end
+  for a = 1, k do
+    for b = a + 1, k do
+      for c = b + 1, k do
+        if beats(a, b) and beats(b, c) and beats(c, a) or
+          beats(b, a) and beats(c, b) and beats(a, c) then
+          return true
+        end
       end
     end
   end
   return false
 end
 
---- Matrices of a round: prompts whose preference is cyclic first, then those with the widest spread
---- of win rates.
----@param run sppo.ReportRun
----@param most integer  prompts
----@return string html
-function M.matrices(run, most)
-  local t = run.last
-  while t > 0 and #records(run, t, 'preference') == 0 do t = t - 1 end
-  if t == 0 then return '' end
-  local matrices, answers, order = records(run, t, 'preference'), records(run, t, 'answers'), {}
-  for i, m in ipairs(matrices) do
-    local low, high = math.huge, -math.huge
+--- Numbers of the answers that are shown: all, or half of the most from either end.
+local function shown_answers(wins)
+  local order = {}
+  for k = 1, #wins do order[k] = k end
+  if #wins <= MOST_K then return order end
+  table.sort(order, function(a, b)
+    if wins[a] ~= wins[b] then return wins[a] > wins[b] end
+    return a < b
+  end)
+  local list = {}
+  for i = 1, MOST_K / 2 do
+    list[i], list[MOST_K + 1 - i] = order[i], order[#order + 1 - i]
+  end
+  return list
+end
+
+--- The prompts of a round that are shown, best first: { i, cycle }.
+local function chosen_prompts(preference)
+  local order, n = {}, math.min(preference.count, LOOKED_AT)
+  for at = 1, n do
+    local i = 1 + math.floor((at - 1) * preference.count / n)
+    local m, low, high = preference.read(i), math.huge, -math.huge
     for _, w in ipairs(m.wins) do low, high = math.min(low, w), math.max(high, w) end
-    order[i] = { i = i, score = (has_cycle(m.matrix) and 1 or 0) + high - low }
+    local cycle = has_cycle(m.matrix)
+    order[at] = { i = i, cycle = cycle, score = (cycle and 1 or 0) + high - low }
   end
   table.sort(order, function(a, b)
     if a.score ~= b.score then return a.score > b.score end
     return a.i < b.i
   end)
-  local out = {}
-  for n = 1, math.min(most, #order) do
-    local i = order[n].i
-    local record, shown = answers[i], {}
-    if record then
-      for k, a in ipairs(record.answers) do
-        shown[k] = answer(('answer %d'):format(k), escape(a.text), a)
+  return order
+end
+
+--- What became of each answer of a prompt: { [k] = 'chosen' }. Rows are in the order of their ids.
+local function roles(rows, id)
+  local low, high, out = 1, rows.count, {}
+  while low <= high do
+    local middle = math.floor((low + high) / 2)
+    local row = rows.read(middle)
+    if type(row.id) ~= 'number' or type(id) ~= 'number' then return out end
+    if row.id == id then
+      for n, a in ipairs(row.answers) do
+        out[a.index or 0] = n == 1 and 'chosen' or n == #row.answers and 'rejected' or 'trained on'
       end
-      out[#out + 1] = html.details(('round %d: %s'):format(t, prompt_text(record):sub(1, 160)),
-        matrix_table(matrices[i].matrix, matrices[i].wins) .. '<div class="sides">' ..
-        table.concat(shown) .. '</div>')
+      return out
+    end
+    if row.id < id then low = middle + 1 else high = middle - 1 end
+  end
+  return out
+end
+
+local function matrix_details(t, entry, m, record, role)
+  local list, shown = shown_answers(m.wins), {}
+  for n, k in ipairs(list) do
+    local a = record.answers[k]
+    if a then
+      local title = ('answer %d%s'):format(k, role[k] and ', ' .. role[k] or '')
+      shown[n] = answer(title, escape(html.cut(a.text, MOST_TEXT)), a)
     end
   end
-  return table.concat(out, '\n')
+  local left_out = #list < #m.wins and html.note(
+    ('The %d answers with the highest and the %d with the lowest mean, of %d.'):format(MOST_K / 2,
+      MOST_K / 2, #m.wins)) or ''
+  return prompt_details(('round %d%s: '):format(t, entry.cycle and ', cyclic' or ''), record,
+    left_out .. matrix_table(m.matrix, m.wins, list) .. '<div class="sides">' ..
+    table.concat(shown) .. '</div>')
 end
+
+--- Matrices of the last round that has some: prompts whose preference is cyclic first, then those
+--- with the widest spread of win rates.
+---@param run sppo.ReportRun
+---@param most integer  prompts
+---@return string html
+function M.matrices(run, most)
+  local function round(t)
+    return report_run.records(run, t, 'preference', function(preference)
+      if preference.count == 0 then return nil end
+      return report_run.records(run, t, 'answers', function(answers)
+        return report_run.records(run, t, 'rows', function(rows)
+          local out = {}
+          for _, entry in ipairs(chosen_prompts(preference)) do
+            if #out == most then break end
+            if entry.i <= answers.count then
+              local record = answers.read(entry.i)
+              out[#out + 1] = matrix_details(t, entry, preference.read(entry.i), record,
+                roles(rows, record.id))
+            end
+          end
+          return out
+        end)
+      end)
+    end)
+  end
+  for t = run.last, 1, -1 do
+    local out = round(t)
+    if out then
+      return #out == 0 and '' or html.note('Prompts with intransitive preferences first, then ' ..
+        'those whose answers differ most. A cell is P(the row\'s answer beats the column\'s).') ..
+        table.concat(out, '\n')
+    end
+  end
+  return ''
+end
+
+-- ---- across rounds ----
+
+--- Rounds that are shown beside each other: the first that has answers, and the last ones.
+local function rounds_with_answers(run)
+  local list = {}
+  for t = 0, run.last do
+    local any = report_run.records(run, t, 'evaluation', function(r) return r.count > 0 end)
+    if any then
+      if #list == MOST_ROUNDS then table.remove(list, 2) end
+      list[#list + 1] = t
+    end
+  end
+  return list
+end
+
+local function title_of(t) return t == 0 and 'start' or 'round ' .. t end
 
 --- First held-out answers of each round side by side, for prompts spread over the list.
 ---@param run sppo.ReportRun
 ---@param most integer  prompts
 ---@return string html
 function M.across(run, most)
-  local rounds = {}
-  for t = 0, run.last do
-    local list = records(run, t, 'evaluation')
-    if #list > 0 then rounds[#rounds + 1] = { t = t, list = list } end
-  end
-  -- The start, the last, and two between are what fits beside each other.
-  while #rounds > 4 do table.remove(rounds, 2) end
+  local rounds = rounds_with_answers(run)
   if #rounds == 0 then return '' end
-  local out, count = {}, #rounds[1].list
-  for n = 1, math.min(most, count) do
-    local i = 1 + math.floor((n - 1) * count / math.min(most, count))
-    local shown, first = {}, rounds[1].list[i]
-    for _, round in ipairs(rounds) do
-      local record = round.list[i]
-      local a = record and record.id == first.id and record.answers[1]
+  local prompts = {} -- of each: { record, [t] = first answer }
+  for n, t in ipairs(rounds) do
+    report_run.records(run, t, 'evaluation', function(list)
+      if n == 1 then
+        local count = math.min(most, list.count)
+        for at = 1, count do
+          prompts[at] = { i = 1 + math.floor((at - 1) * list.count / count) }
+        end
+      end
+      for _, p in ipairs(prompts) do
+        local record = p.i <= list.count and list.read(p.i)
+        if record and (n == 1 or record.id == p.record.id) then
+          p.record = p.record or record
+          p[t] = record.answers[1]
+        end
+      end
+    end)
+  end
+  local out = {}
+  for at, p in ipairs(prompts) do
+    local shown, old, last = {}, html.cut(p[rounds[1]].text, MOST_TEXT), nil
+    for n = #rounds, 2, -1 do last = last or p[rounds[n]] end
+    for n, t in ipairs(rounds) do
+      local a = p[t]
       if a then
-        local title = round.t == 0 and 'start' or 'round ' .. round.t
-        local body = round == rounds[1] and escape(a.text) or
-          M.marked(first.answers[1].text, a.text)
-        shown[#shown + 1] = answer(title, body, a)
+        local text, title = html.cut(a.text, MOST_TEXT), title_of(t)
+        local body, other = escape(text), false
+        if n > 1 then body, other = M.marked(old, text)
+        elseif last then body = M.removed(text, html.cut(last.text, MOST_TEXT)) end
+        shown[#shown + 1] = answer(other and title .. ', other words' or title, body, a)
       end
     end
-    out[#out + 1] = ('<details%s><summary>%s</summary><div class="sides">%s</div></details>')
-      :format(n <= 2 and ' open' or '', escape(prompt_text(first):sub(1, 300)),
-        table.concat(shown))
+    out[at] = prompt_details('', p.record,
+      '<div class="sides">' .. table.concat(shown) .. '</div>', at <= 2)
   end
-  return table.concat(out, '\n')
+  local note = 'The first answer to %d held-out prompts.'
+  if #rounds > 1 then
+    note = note .. ' Underlined: words that the answer of %s does not have. Struck out: words ' ..
+      'that the answer of %s no longer has. Answers that share few words are not marked.'
+  end
+  return html.note(note:format(#prompts, title_of(rounds[1]):gsub('^start', 'the start'),
+    title_of(rounds[#rounds]))) .. table.concat(out, '\n')
 end
 
 return M

@@ -50,9 +50,13 @@ function M.load(path)
     recipe = files.read(path .. '/recipe.lua') or '',
     rounds = { [0] = {} }, last = 0, steps = {}, perf = lines(path .. '/perf.jsonl'),
   }
+  -- What is evaluated after round t is sampled, and noted, as round t + 1 is.
+  for _, p in ipairs(run.perf) do
+    if p.stage == 'evaluate' and type(p.round) == 'number' then p.round = p.round - 1 end
+  end
   for _, values in ipairs(lines(path .. '/metrics.jsonl')) do
     local t = values.round
-    if type(t) == 'number' and t >= 0 and t <= 1e6 and t % 1 == 0 then
+    if type(t) == 'number' and t >= 0 and t <= 1e4 and t % 1 == 0 then
       if values.step then run.steps[#run.steps + 1] = values
       else
         for missing = run.last + 1, t do run.rounds[missing] = run.rounds[missing] or {} end
@@ -64,16 +68,80 @@ function M.load(path)
   return run
 end
 
---- Records of a round's file, {} if it is not there (yet).
+-- ---- records ----
+
+local function numbers(list, count)
+  if type(list) ~= 'table' or #list ~= count then return false end
+  for _, v in ipairs(list) do
+    if type(v) ~= 'number' then return false end
+  end
+  return true
+end
+
+--- What is wrong with a record of `name`, nil if it is what stages.lua writes.
+local function wrong(name, record)
+  if type(record) ~= 'table' then return 'is no map' end
+  if name == 'preference' then
+    local p = record.matrix
+    if type(p) ~= 'table' or #p == 0 then return 'has no matrix' end
+    for _, row in ipairs(p) do
+      if not numbers(row, #p) then return ('has a matrix that is not %d x %d'):format(#p, #p) end
+    end
+    if not numbers(record.wins, #p) then return ('has no %d win rates'):format(#p) end
+    return
+  end
+  if type(record.answers) ~= 'table' or #record.answers == 0 then return 'has no answers' end
+  for _, a in ipairs(record.answers) do
+    if type(a) ~= 'table' or type(a.tokens) ~= 'table' then
+      return 'has an answer without tokens'
+    end
+    if name ~= 'rows' and type(a.text) ~= 'string' then return 'has an answer without text' end
+  end
+end
+
+---@class sppo.ReportRecords
+---@field count integer
+
+--- The records of a round's file, one at a time, since an answers file can be larger than memory:
+--- `read(i)` raises with file and record where one is not what a run writes. No records where there
+--- is no file (yet).
 ---@param run sppo.ReportRun
 ---@param t integer
----@param name string  'evaluation'
-function M.records(run, t, name)
+---@param name 'answers'|'preference'|'rows'|'evaluation'
+---@param fn fun(records: sppo.ReportRecords): any
+function M.records(run, t, name, fn)
   local path = ('%s/round-%d/%s.msgpack'):format(run.path, t, name)
-  if not files.exists(path) then return {} end
-  local list, err = files.read_records(path)
-  if not list then error(err, 0) end
-  return list
+  if not files.exists(path) then return fn { count = 0 } end
+  local file, err = files.records(path)
+  if not file then error(err, 0) end
+  local ok, result = pcall(fn, { count = file:count(), read = function(i)
+    local record = file:read(i)
+    local why = wrong(name, record)
+    if why then engine.raise('format', ('%s: record %d %s'):format(path, i, why)) end
+    return record
+  end })
+  file:close()
+  if not ok then error(result, 0) end
+  return result
+end
+
+local MOST_ROWS = 1000
+
+--- Mean lengths, in tokens, of the chosen and of the rejected answers that round t trained on;
+--- over evenly spaced rows where there are more than 1,000. nil where there are none.
+---@param run sppo.ReportRun
+---@param t integer
+---@return { chosen: number, rejected: number }?
+function M.lengths(run, t)
+  return M.records(run, t, 'rows', function(rows)
+    if rows.count == 0 then return nil end
+    local n, chosen, rejected = math.min(rows.count, MOST_ROWS), 0, 0
+    for i = 1, n do
+      local a = rows.read(1 + math.floor((i - 1) * rows.count / n)).answers
+      chosen, rejected = chosen + #a[1].tokens / n, rejected + #a[#a].tokens / n
+    end
+    return { chosen = chosen, rejected = rejected }
+  end)
 end
 
 return M

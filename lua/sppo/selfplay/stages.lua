@@ -123,7 +123,8 @@ function Run:sample_into(path, t, list, options, label)
       a.tokens, a.logprobs = msgpack.i32(a.tokens), msgpack.f32(a.logprobs)
     end
     ready[number] = { id = rest[number].id, kind = rest[number].kind, text = rest[number].text,
-      prompt = msgpack.i32(tokens[number].tokens), shared = shared, answers = answers }
+      messages = rest[number].messages, prompt = msgpack.i32(tokens[number].tokens),
+      shared = shared, answers = answers }
     while ready[written + 1] do
       written = written + 1
       records:append(ready[written])
@@ -469,7 +470,9 @@ function Run:evaluate(t)
     for earlier = 1, t - 1 do
       local answers = read(self.folder:file(('round-%d/evaluation.msgpack'):format(earlier)))
       local rates = evaluate.win_rates(self.preference, list, new, answers)
-      metrics['eval/win_rate_against/' .. earlier] = (evaluate.bootstrap(rates, seed))
+      metrics['eval/win_rate_against/' .. earlier],
+        metrics['eval/win_rate_against_low/' .. earlier],
+        metrics['eval/win_rate_against_high/' .. earlier] = evaluate.bootstrap(rates, seed)
     end
     metrics.round = t
     self.folder:metrics(metrics)
@@ -550,12 +553,22 @@ function Run:preference_key() return self.preference.key or self:source_key() en
 
 function Run:prompts_of(t) return prompts.list(self.recipe.values.prompts, t, 'prompts') end
 
+--- The processor's own name, nil where there is none to read.
+local function processor()
+  local file = io.open('/proc/cpuinfo')
+  if not file then return end
+  local text = file:read(2^16) or ''
+  file:close()
+  return text:match('model name%s*:%s*([^\n]+)')
+end
+
 --- Where a run was made, for its report.
 local function environment()
   local build = host.build
   local version = build.commit ~= '' and ('%s (%s)'):format(build.version, build.commit)
   return { stage = 'start', version = version or build.version,
-    cpu = engine.ffi.string(engine.C.sppo_cpu_name()), threads = engine.C.sppo_threads() }
+    cpu = engine.ffi.string(engine.C.sppo_cpu_name()), threads = engine.C.sppo_threads(),
+    processor = processor(), total_memory = host.total_memory() }
 end
 
 --- One stage of the run folder, with the key chained to the stage before it.
