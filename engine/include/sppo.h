@@ -151,6 +151,8 @@ sppo_status sppo_tensor_new(sppo_tensor **out, sppo_dtype dtype, sppo_device dev
 void sppo_tensor_retain(sppo_tensor *t);
 void sppo_tensor_release(sppo_tensor *t);
 
+/* What a tensor is: borrowed facts that cost nothing. `axis` is 0..ndim-1; count is the product of
+ * the sizes. */
 sppo_dtype sppo_tensor_dtype(const sppo_tensor *t);
 sppo_device sppo_tensor_device(const sppo_tensor *t);
 sppo_layout sppo_tensor_layout(const sppo_tensor *t);
@@ -236,7 +238,7 @@ sppo_status sppo_add(sppo_tensor **out, sppo_tensor *a, sppo_tensor *b);
 sppo_status sppo_sub(sppo_tensor **out, sppo_tensor *a, sppo_tensor *b);
 sppo_status sppo_mul(sppo_tensor **out, sppo_tensor *a, sppo_tensor *b);
 
-/* a * x + b */
+/* Elementwise: a * x + b, x * x, e^x, max(0, x). */
 sppo_status sppo_affine(sppo_tensor **out, sppo_tensor *x, float a, float b);
 sppo_status sppo_square(sppo_tensor **out, sppo_tensor *x);
 sppo_status sppo_exp(sppo_tensor **out, sppo_tensor *x);
@@ -254,7 +256,8 @@ sppo_status sppo_geglu(sppo_tensor **out, sppo_tensor *gate, sppo_tensor *up);
 
 /* cap * tanh(x / cap): keeps values in -cap..cap (Gemma-2's logits). cap > 0. */
 sppo_status sppo_softcap(sppo_tensor **out, sppo_tensor *x, float cap);
-/* x P(X < x) for a standard normal X: the exact GELU, x (1 + erf(x / sqrt 2)) / 2. */
+
+/* x P(X < x) for a standard normal X: the exact GELU, x (1 + erf(x / sqrt 2)) / 2; and tanh x. */
 sppo_status sppo_gelu(sppo_tensor **out, sppo_tensor *x);
 sppo_status sppo_tanh(sppo_tensor **out, sppo_tensor *x);
 
@@ -425,6 +428,7 @@ sppo_status sppo_segments_reset(sppo_segments *at);
 /* With a store: the forward pass is over; the slots' lengths grow by their tokens. */
 sppo_status sppo_segments_commit(sppo_segments *at);
 
+/* Tokens of all its segments. */
 int64_t sppo_segments_tokens(const sppo_segments *at);
 
 /* Position of each token in its text, counted over the segments it continues; `dst` has room for
@@ -531,6 +535,7 @@ sppo_status sppo_bpe_use(sppo_bpe *b, sppo_spm *m);
 sppo_status sppo_bpe_add_merge(sppo_bpe *b, const char *text, int64_t length);
 sppo_status sppo_bpe_finish(sppo_bpe *b);
 
+/* Tokens and merges, and the two tokens that merge `rank` joins. */
 int64_t sppo_bpe_vocab(const sppo_bpe *b);
 int64_t sppo_bpe_merge_count(const sppo_bpe *b);
 sppo_status sppo_bpe_merge(const sppo_bpe *b, int64_t rank, int32_t *left, int32_t *right);
@@ -575,6 +580,8 @@ typedef struct sppo_spm_options {
     int32_t hugging_face;
 } sppo_spm_options;
 
+/* `add`: the next piece, of kind sppo_piece_kind. `set_charsmap`: its compiled map of characters,
+ * before finish. */
 sppo_status sppo_spm_new(sppo_spm **out, const sppo_spm_options *options);
 sppo_status sppo_spm_parse(sppo_spm **out, const char *data, int64_t bytes);
 sppo_status sppo_spm_add(sppo_spm *m, const char *text, int64_t length, double score, int kind);
@@ -586,6 +593,7 @@ void sppo_spm_free(sppo_spm *m);
 sppo_spm_options *sppo_spm_settings(sppo_spm *m);
 sppo_status sppo_spm_set_kind(sppo_spm *m, int64_t id, int kind);
 
+/* Pieces, and what piece `id` is; its text is borrowed while m lives. */
 int64_t sppo_spm_count(const sppo_spm *m);
 sppo_status sppo_spm_piece(const sppo_spm *m, int64_t id, const char **text, int64_t *length,
                            double *score, int *kind);
@@ -675,6 +683,7 @@ sppo_status sppo_gguf_writer_array(sppo_gguf_writer *w, const char *key, const c
 sppo_status sppo_gguf_writer_element(sppo_gguf_writer *w, double value);
 sppo_status sppo_gguf_writer_element_string(sppo_gguf_writer *w, const char *text, int64_t length);
 
+/* The tensors, as sppo_gguf_writer_new says. */
 sppo_status sppo_gguf_writer_add(sppo_gguf_writer *w, const char *name, sppo_dtype dtype, int ndim,
                                  const int64_t *shape);
 sppo_status sppo_gguf_writer_begin(sppo_gguf_writer *w);

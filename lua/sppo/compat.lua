@@ -77,6 +77,8 @@ local function keep_end(row, options)
 end
 
 --- Whether rows are changed after sampling: log pi_t of their answers must be computed anew then.
+---@param compat table<string, boolean>
+---@return boolean?
 function M.changes_rows(compat)
   return compat.header_in_answer or compat.end_twice or compat.keep_end
 end

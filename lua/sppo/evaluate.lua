@@ -58,6 +58,7 @@ end
 ---@param prompts table[]
 ---@param new table[]
 ---@param old table[]   the start's answers; at round 0 the same
+---@param seed integer  of the bootstrap
 ---@return table metrics
 function M.metrics(p, prompts, new, old, seed)
   local metrics, tokens, clipped, count = {}, 0, 0, 0

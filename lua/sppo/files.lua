@@ -17,6 +17,9 @@ local tensor_box = ffi.new('sppo_tensor *[1]')
 
 -- ---- plain files ----
 
+--- Whether there is a regular file.
+---@param path string
+---@return boolean
 function M.exists(path)
   return C.sppo_file_size(path, length_box) == 0
 end
@@ -33,12 +36,37 @@ function M.read(path, limit)
   return text
 end
 
+--- Writes a file whole or not at all (a new file, on the disk, then renamed); raises.
+---@param path string
+---@param text string
 function M.write(path, text) try(C.sppo_file_write_atomic(path, text, #text)) end
+
+--- Adds to a file's end, making it if missing; raises.
+---@param path string
+---@param text string
+---@param sync? boolean  wait until it is on the disk
 function M.append(path, text, sync) try(C.sppo_file_append(path, text, #text, sync and 1 or 0)) end
+
+--- Cuts a file to its first bytes; raises.
+---@param path string
+---@param bytes integer
 function M.truncate(path, bytes) try(C.sppo_file_truncate(path, bytes)) end
+
+--- Makes a folder and those above it, if missing; raises.
+---@param path string
 function M.make_folder(path) try(C.sppo_folder_make(path)) end
+
+--- Removes a file, or a folder with all in it (links are not followed); nothing there is fine.
+---@param path string
 function M.remove(path) try(C.sppo_folder_remove(path)) end
+
+--- After a crash: finishes or undoes a write of `path` that was interrupted; raises.
+---@param path string
 function M.recover(path) try(C.sppo_folder_recover(path)) end
+
+--- Whether `atomic_folder` has finished this folder.
+---@param path string
+---@return boolean
 function M.complete(path) return C.sppo_folder_complete(path) ~= 0 end
 
 local BLOCK = 2^18
@@ -69,6 +97,8 @@ function M.stream(path, limit)
 end
 
 --- Bytes of a regular file, or nil, err.
+---@param path string
+---@return integer? bytes, string? err
 function M.size(path)
   local status = C.sppo_file_size(path, length_box)
   if status ~= 0 then return engine.failure(status) end
@@ -76,6 +106,8 @@ function M.size(path)
 end
 
 --- Names in a folder, sorted; nil, err.
+---@param path string
+---@return string[]? names, string? err
 function M.list(path)
   local box = ffi.new('sppo_list *[1]')
   local status = C.sppo_list_open(box, path)
@@ -88,9 +120,14 @@ function M.list(path)
   return names
 end
 
+--- Whether there is a folder that can be read.
+---@param path string
+---@return boolean
 function M.is_folder(path) return M.list(path) ~= nil end
 
 --- Bytes that can still be written on the disk of `path`.
+---@param path string
+---@return integer
 function M.disk_free(path)
   try(C.sppo_disk_free(path, length_box))
   return tonumber(length_box[0])
@@ -98,12 +135,17 @@ end
 
 local hex = ffi.new('char[65]')
 
+--- SHA-256 of a text, 64 hex digits.
+---@param text string
+---@return string
 function M.sha256(text)
   try(C.sppo_sha256(text, #text, hex))
   return ffi.string(hex)
 end
 
 --- SHA-256 of a file; nil, err.
+---@param path string
+---@return string? hex, string? err
 function M.sha256_file(path)
   local status = C.sppo_sha256_file(path, hex)
   if status ~= 0 then return engine.failure(status) end
@@ -126,6 +168,8 @@ function M.json(path, limit)
 end
 
 --- An exclusive lock; nil, err if another process has it. Held until `:close()`.
+---@param path string
+---@return { close: fun(self) }? lock, string? err
 function M.lock(path)
   local box = ffi.new('sppo_lock *[1]')
   local status = C.sppo_lock_open(box, path)
@@ -169,9 +213,13 @@ function M.records(path, writable)
   return setmetatable({ h = box[0], path = path }, Records)
 end
 
+--- Number of whole records.
+---@return integer
 function Records:count() return tonumber(C.sppo_records_count(self.h)) end
 
 --- Record i, counted from 1; raises if it can't be unpacked.
+---@param i integer
+---@return any
 function Records:read(i)
   try(C.sppo_records_read(self.h, i - 1, ffi.cast('const void **', text_box), length_box))
   local value, err = msgpack.unpack(ffi.string(text_box[0], length_box[0]))
@@ -179,14 +227,21 @@ function Records:read(i)
   return value
 end
 
+--- Adds a record; raises.
+---@param value any  what msgpack can hold
 function Records:append(value)
   local bytes = msgpack.pack(value)
   try(C.sppo_records_append(self.h, bytes, #bytes))
 end
 
+--- Waits until all records are on the disk; raises.
 function Records:sync() try(C.sppo_records_sync(self.h)) end
+
+--- Keeps the first records; raises.
+---@param count integer
 function Records:truncate(count) try(C.sppo_records_truncate(self.h, count)) end
 
+--- Closes the file; raises if something could not be written.
 function Records:close()
   local h = self.h
   self.h = nil
@@ -194,6 +249,8 @@ function Records:close()
 end
 
 --- All records of a file; nil, err.
+---@param path string
+---@return any[]? records, string? err
 function M.read_records(path)
   local r, err = M.records(path)
   if not r then return nil, err end
@@ -210,7 +267,8 @@ local Gguf = {}
 Gguf.__index = Gguf
 
 --- Opens a GGUF file; nil, err.
----@return sppo.Gguf?
+---@param path string
+---@return sppo.Gguf? file, string? err
 function M.gguf(path)
   local box = ffi.new('sppo_gguf *[1]')
   local status = C.sppo_gguf_open(box, path)
@@ -227,12 +285,16 @@ local function key_of(g, key)
 end
 
 --- A number or bool of the metadata, or nil.
+---@param key string
+---@return number?
 function Gguf:number(key)
   local i = key_of(self, key)
   if i and C.sppo_gguf_number(self.h, i, number_box) == 0 then return number_box[0] end
 end
 
 --- A string of the metadata, or nil.
+---@param key string
+---@return string?
 function Gguf:string(key)
   local i = key_of(self, key)
   if i and C.sppo_gguf_string(self.h, i, text_box, length_box) == 0 then
@@ -241,15 +303,20 @@ function Gguf:string(key)
 end
 
 --- Length of an array of the metadata, 0 if there is none.
+---@param key string
+---@return integer
 function Gguf:count(key)
   local i = key_of(self, key)
   return i and math.max(0, tonumber(C.sppo_gguf_array_count(self.h, i))) or 0
 end
 
 --- Whether there is a tensor of that name.
+---@param name string
+---@return boolean
 function Gguf:has(name) return C.sppo_gguf_tensor_find(self.h, name) >= 0 end
 
 --- Names of its tensors.
+---@return string[]
 function Gguf:names()
   local names = {}
   for i = 0, tonumber(C.sppo_gguf_tensor_count(self.h)) - 1 do
@@ -259,6 +326,8 @@ function Gguf:names()
 end
 
 --- Shape of a tensor, nil if there is none of that name.
+---@param name string
+---@return integer[]?
 function Gguf:shape(name)
   local i = C.sppo_gguf_tensor_find(self.h, name)
   if i < 0 then return end
@@ -270,6 +339,8 @@ function Gguf:shape(name)
 end
 
 --- A tensor, dequantised to f32; nil if there is none of that name; raises if it can't be read.
+---@param name string
+---@return sppo.Tensor?  f32
 function Gguf:tensor(name)
   if not self:has(name) then return end
   try(C.sppo_gguf_tensor(tensor_box, self.h, name))
@@ -283,7 +354,8 @@ local Safetensors = {}
 Safetensors.__index = Safetensors
 
 --- Opens a safetensors file; nil, err.
----@return sppo.Safetensors?
+---@param path string
+---@return sppo.Safetensors? file, string? err
 function M.safetensors(path)
   local box = ffi.new('sppo_safetensors *[1]')
   local status = C.sppo_safetensors_open(box, path)
@@ -294,6 +366,8 @@ end
 --- Unmaps the file now; tensors that were read stay.
 function Safetensors:close() C.sppo_safetensors_close(ffi.gc(self.h, nil)) end
 
+--- Names of its tensors.
+---@return string[]
 function Safetensors:names()
   local names = {}
   for i = 0, tonumber(C.sppo_safetensors_count(self.h)) - 1 do
@@ -303,12 +377,16 @@ function Safetensors:names()
 end
 
 --- A string of its metadata, or nil.
+---@param key string
+---@return string?
 function Safetensors:metadata(key)
   local value = C.sppo_safetensors_metadata(self.h, key)
   if value ~= nil then return ffi.string(value) end
 end
 
 --- Shape of a tensor, nil if there is none of that name.
+---@param name string
+---@return integer[]?
 function Safetensors:shape(name)
   local i = C.sppo_safetensors_find(self.h, name)
   if i < 0 then return end
@@ -320,6 +398,8 @@ function Safetensors:shape(name)
 end
 
 --- A tensor in its own dtype; raises if it can't be read.
+---@param name string
+---@return sppo.Tensor
 function Safetensors:tensor(name)
   try(C.sppo_safetensors_tensor(tensor_box, self.h, name))
   return tensor.wrap(tensor_box[0])

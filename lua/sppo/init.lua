@@ -17,7 +17,8 @@ local M = {
   keep = scope.keep,
 }
 
---- Runs fn(...) without recording for backward.
+--- Runs fn(...) without recording for backward; returns what it returns.
+---@param fn function
 function M.no_grad(fn, ...)
   local was = C.sppo_grad_enable(0)
   local function leave(ok, ...)
@@ -37,14 +38,19 @@ function M.threads(n)
 end
 
 --- Bytes of tensors alive and at their most since the start or `reset`, on a device.
----@param device? string
+---@param device? 'cpu'|'meta'  'cpu'
+---@return { used: number, peak: number }
 function M.memory(device)
   local d = tensor.devices[device or 'cpu']
   return { used = tonumber(C.sppo_memory_used(d)), peak = tonumber(C.sppo_memory_peak(d)) }
 end
 
---- Uses the kernels of an instruction set: 'avx512vnni', 'avx512', 'avx2' or 'plain'.
+--- Uses the kernels of an instruction set; raises if this processor lacks it.
+---@param name 'avx512vnni'|'avx512'|'avx2'|'plain'
 function M.cpu_use(name) engine.try(C.sppo_cpu_use(name)) end
+
+--- Name of the instruction set in use.
+---@return string
 function M.cpu_name() return engine.ffi.string(C.sppo_cpu_name()) end
 
 return setmetatable(M, {

@@ -4,14 +4,20 @@
 local M = {}
 
 --- eta / 2, the paper's constant (equation 4.6).
+---@param eta number
+---@return number
 function M.half(eta) return eta / 2 end
 
 --- log((e^eta - 1) / eta): what it tends to where answers have a total order and P is 0 or 1
 --- (appendix A).
+---@param eta number
+---@return number
 function M.ordered(eta) return eta - math.log(eta) + math.log(1 - math.exp(-eta)) end
 
 --- log of the mean over the prompt's own K answers (equation 4.5 with B = K).
----@param wins number[]
+---@param eta number
+---@param wins number[]  P(y beats pi_t) of each answer
+---@return number
 function M.estimate(eta, wins)
   local highest, sum = -math.huge, 0
   for _, p in ipairs(wins) do highest = math.max(highest, p) end

@@ -44,6 +44,8 @@ local function sigmoid(x) return ops.exp(ops.log_sigmoid(x)) end
 --- Mean over a prompt's answers of (D - (eta p - log Z))^2, where log Z is eta / 2 unless log_z
 --- says otherwise: equation 4.7. For two answers this is the official code's half of the sum
 --- (sppo/trainer.py, sppo_loss).
+---@param b sppo.LossBatch
+---@return sppo.Tensor  [1]
 function M.sppo(b)
   local residual = log_ratio(b) - ((b.win - 0.5) * b.eta - b.excess)
   return total(ops.mul(ops.square(residual), b.share), b)
@@ -51,6 +53,8 @@ end
 
 --- As `sppo`, with P = P(w beats l) alone: half of (D_w - (eta P - log Z))^2 + (D_l - (eta (1 - P)
 --- - log Z))^2.
+---@param b sppo.LossBatch
+---@return sppo.Tensor  [1]
 function M.sppo_single(b)
   local w, l = pair(b)
   local target, excess = (b.pair - 0.5) * b.eta, ops.take_rows(b.excess, b.chosen)
@@ -59,6 +63,8 @@ end
 
 --- P taken as 1 and 0: (D_w - (eta - log Z))^2 + (D_l + log Z)^2 (TRL's sppo_hard, without the
 --- half).
+---@param b sppo.LossBatch
+---@return sppo.Tensor  [1]
 function M.sppo_hard(b)
   local w, l = pair(b)
   local excess = ops.take_rows(b.excess, b.chosen)
@@ -67,6 +73,8 @@ end
 
 --- -(1 - s) log sigmoid(beta (D_w - D_l)) - s log sigmoid(beta (D_l - D_w)), s = label_smoothing
 --- (the official code's and TRL's 'sigmoid').
+---@param b sppo.LossBatch
+---@return sppo.Tensor  [1]
 function M.dpo(b)
   local w, l = pair(b)
   local x, s = (w - l) * (1 / b.eta), b.label_smoothing
@@ -76,18 +84,24 @@ function M.dpo(b)
 end
 
 --- ((D_w - D_l) - eta / 2)^2 (the official code's 'ipo').
+---@param b sppo.LossBatch
+---@return sppo.Tensor  [1]
 function M.ipo(b)
   local w, l = pair(b)
   return total(ops.square(w - l - b.eta / 2), b)
 end
 
 --- `ipo` with the mean over each answer's tokens for D, whatever normalise says (TRL's 'ipo').
+---@param b sppo.LossBatch
+---@return sppo.Tensor  [1]
 function M.ipo_mean(b)
   local w, l = pair(b, ops.mul(b.logprob - b.reference, b.per_token))
   return total(ops.square(w - l - b.eta / 2), b)
 end
 
 --- max(0, 1 - beta (D_w - D_l)).
+---@param b sppo.LossBatch
+---@return sppo.Tensor  [1]
 function M.hinge(b)
   local w, l = pair(b)
   return total(ops.relu((w - l) * (-1 / b.eta) + 1), b)
@@ -96,6 +110,8 @@ end
 --- Half of (1 - sigmoid(beta (D_w - max(0, mean D_l)))) + (1 - sigmoid(beta (max(0, mean D_w) -
 --- D_l))), the means over the prompts of the optimizer step, which are differentiated too (TRL up
 --- to 0.8.6, and the official code).
+---@param b sppo.LossBatch
+---@return sppo.Tensor  [1]
 function M.kto_pair(b)
   local w, l = pair(b)
   local beta, n = 1 / b.eta, b.prompts

@@ -197,6 +197,7 @@ function M.on_meta(config, where, options)
 end
 
 --- Drops the weights now.
+---@param model sppo.Model
 function M.release(model)
   for _, p in ipairs(nn.parameters(model.net)) do p.owner[p.key]:release() end
   model.net = nil

@@ -55,6 +55,8 @@ local function head_of(config)
 end
 
 --- Whether a config.json is of a decoder that ranks pairs (lua/sppo/pairrm_decoder.lua).
+---@param config table
+---@return boolean
 function M.ranks_pairs(config) return head_of(config) == other_heads.ForPairRanking end
 
 --- The net of a checked config, with its parameters declared: a language model, or one with

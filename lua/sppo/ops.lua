@@ -26,20 +26,109 @@ local function binary(name, first, second)
   end
 end
 
-M.add, M.sub, M.mul = binary('add', 'a', 'b'), binary('sub', 'a', 'b'), binary('mul', 'a', 'b')
-M.swiglu, M.geglu = binary('swiglu', 'gate', 'up'), binary('geglu', 'gate', 'up')
-M.add_bias = binary('add_bias', 'x', 'bias')
-M.embed = binary('embed', 'weight', 'tokens')
-M.take_rows = binary('take_rows', 'x', 'index')
-M.square, M.exp, M.relu = unary('square'), unary('exp'), unary('relu')
-M.gelu, M.tanh = unary('gelu'), unary('tanh')
-M.log_sigmoid, M.sum = unary('log_sigmoid'), unary('sum')
-M.softmax, M.log_softmax, M.unpack = unary('softmax'), unary('log_softmax'), unary('unpack')
+--- a + b, elementwise.
+---@param a sppo.Tensor  [..] f32
+---@param b sppo.Tensor  the same shape
+---@return sppo.Tensor  the same shape
+M.add = binary('add', 'a', 'b')
 
---- a * x + b
----@param x sppo.Tensor
+--- a - b, elementwise.
+---@param a sppo.Tensor  [..] f32
+---@param b sppo.Tensor  the same shape
+---@return sppo.Tensor  the same shape
+M.sub = binary('sub', 'a', 'b')
+
+--- a * b, elementwise.
+---@param a sppo.Tensor  [..] f32
+---@param b sppo.Tensor  the same shape
+---@return sppo.Tensor  the same shape
+M.mul = binary('mul', 'a', 'b')
+
+--- silu(gate) * up (Llama's feed-forward).
+---@param gate sppo.Tensor  [..] f32
+---@param up sppo.Tensor  the same shape
+---@return sppo.Tensor  the same shape
+M.swiglu = binary('swiglu', 'gate', 'up')
+
+--- gelu(gate) * up, gelu in its tanh form (Gemma's feed-forward).
+---@param gate sppo.Tensor  [..] f32
+---@param up sppo.Tensor  the same shape
+---@return sppo.Tensor  the same shape
+M.geglu = binary('geglu', 'gate', 'up')
+
+--- x[r, :] + bias.
+---@param x sppo.Tensor  [.., N] f32
+---@param bias sppo.Tensor  [N] f32
+---@return sppo.Tensor  [.., N]
+M.add_bias = binary('add_bias', 'x', 'bias')
+
+--- Rows of a table: weight[tokens[i], :].
+---@param weight sppo.Tensor  [V, D] rows or panels
+---@param tokens sppo.Tensor  [n] i32, 0..V-1
+---@return sppo.Tensor  [n, D]
+M.embed = binary('embed', 'weight', 'tokens')
+
+--- x[index[i], ..]; an index may repeat.
+---@param x sppo.Tensor  [n, ..] f32
+---@param index sppo.Tensor  [m] i32, 0..n-1
+---@return sppo.Tensor  [m, ..]
+M.take_rows = binary('take_rows', 'x', 'index')
+
+--- x * x, elementwise.
+---@param x sppo.Tensor  [..] f32
+---@return sppo.Tensor   [..]
+M.square = unary 'square'
+
+--- e^x, elementwise.
+---@param x sppo.Tensor  [..] f32
+---@return sppo.Tensor   [..]
+M.exp = unary 'exp'
+
+--- max(0, x), elementwise.
+---@param x sppo.Tensor  [..] f32
+---@return sppo.Tensor   [..]
+M.relu = unary 'relu'
+
+--- x P(X < x) for a standard normal X: the exact GELU.
+---@param x sppo.Tensor  [..] f32
+---@return sppo.Tensor   [..]
+M.gelu = unary 'gelu'
+
+--- tanh x, elementwise.
+---@param x sppo.Tensor  [..] f32
+---@return sppo.Tensor   [..]
+M.tanh = unary 'tanh'
+
+--- log(1 / (1 + exp(-x))), without overflow.
+---@param x sppo.Tensor  [..] f32
+---@return sppo.Tensor   [..]
+M.log_sigmoid = unary 'log_sigmoid'
+
+--- Sum of all values; f64 inside, in a fixed order.
+---@param x sppo.Tensor  [..] f32
+---@return sppo.Tensor   [1]
+M.sum = unary 'sum'
+
+--- Softmax over the last axis.
+---@param x sppo.Tensor  [.., D] f32
+---@return sppo.Tensor   [.., D]
+M.softmax = unary 'softmax'
+
+--- Log-softmax over the last axis.
+---@param x sppo.Tensor  [.., D] f32
+---@return sppo.Tensor   [.., D]
+M.log_softmax = unary 'log_softmax'
+
+--- Panels back to f32 rows; not recorded for backward.
+---@param x sppo.Tensor  [N, K] in panels of any dtype
+---@return sppo.Tensor   [N, K] f32 rows
+M.unpack = unary 'unpack'
+
+--- a * x + b, elementwise.
+---@param x sppo.Tensor  [..] f32
 ---@param a number
 ---@param b? number  0
+---@return sppo.Tensor   [..]
 function M.affine(x, a, b)
   try(C.sppo_affine(box, handle(x, 'affine', 'x'), a, b or 0))
   return wrap(box[0])
@@ -48,12 +137,15 @@ end
 --- cap * tanh(x / cap)
 ---@param x sppo.Tensor
 ---@param cap number  positive
+---@return sppo.Tensor   [..]
 function M.softcap(x, cap)
   try(C.sppo_softcap(box, handle(x, 'softcap', 'x'), cap))
   return wrap(box[0])
 end
 
---- Mean of all values, a [1] tensor.
+--- Mean of all values.
+---@param x sppo.Tensor  [..] f32
+---@return sppo.Tensor   [1]
 function M.mean(x) return M.affine(M.sum(x), 1 / math.max(1, x:count())) end
 
 local weight_box = ffi.new('sppo_tensor *[4]')
@@ -75,16 +167,24 @@ function M.linear(x, weights)
   return wrap(box[0]), wrap(box[1]), wrap(box[2]), wrap(box[3])
 end
 
----@param x sppo.Tensor           [.., d]
----@param weight sppo.Tensor      [d]
+--- x / sqrt(mean(x^2) + eps) * (offset + weight), over the last axis.
+---@param x sppo.Tensor           [.., d] f32
+---@param weight sppo.Tensor      [d] f32
 ---@param eps number
 ---@param options? { offset?: number }  added to the weight: 1 for Gemma's, 0 if absent
+---@return sppo.Tensor           [.., d]
 function M.rms_norm(x, weight, eps, options)
   try(C.sppo_rms_norm(box, handle(x, 'rms_norm', 'x'), handle(weight, 'rms_norm', 'weight'), eps,
     options and options.offset or 0))
   return wrap(box[0])
 end
 
+--- (x - mean) / sqrt(variance + eps) * weight + bias, over the last axis.
+---@param x sppo.Tensor       [.., d] f32
+---@param weight sppo.Tensor  [d] f32
+---@param bias sppo.Tensor    [d] f32
+---@param eps number
+---@return sppo.Tensor        [.., d]
 function M.layer_norm(x, weight, bias, eps)
   try(C.sppo_layer_norm(box, handle(x, 'layer_norm', 'x'), handle(weight, 'layer_norm', 'weight'),
     handle(bias, 'layer_norm', 'bias'), eps))
@@ -99,9 +199,11 @@ local rope_scaling = ffi.new('sppo_rope_scaling')
 ---@field high_freq_factor? number
 ---@field original_max_position_embeddings? integer
 
----@param x sppo.Tensor                [n, heads, head_dim]
+--- Rotary position embedding at the positions of `at`, half-split as Hugging Face's Llama has it.
+---@param x sppo.Tensor                [n, heads, head_dim], head_dim even
 ---@param at sppo.Segments
 ---@param options { theta: number, scaling?: sppo.ops.RopeScaling }
+---@return sppo.Tensor                 [n, heads, head_dim]
 function M.rope(x, at, options)
   local given, scaling = options.scaling, nil
   if given then
@@ -124,7 +226,9 @@ local attention_options = ffi.new('sppo_attention_options')
 ---@field softcap? number     scores s become softcap * tanh(s / softcap); 0: off
 ---@field window? integer     a token sees itself and the window - 1 tokens before it; 0: all
 
----@param q sppo.Tensor       [n, heads, head_dim]
+--- Softmax attention inside a tree of segments: a token sees its own segment up to itself and all
+--- of those that this one continues. With a store in `at`, k and v are appended to it first.
+---@param q sppo.Tensor       [n, heads, head_dim], heads a multiple of kv_heads
 ---@param k sppo.Tensor       [n, kv_heads, head_dim]
 ---@param v sppo.Tensor       [n, kv_heads, head_dim]
 ---@param at sppo.Segments
@@ -164,7 +268,11 @@ function M.disentangled_attention(q, k, v, rel_k, rel_q, at, options)
   return wrap(box[0])
 end
 
---- Sums of x over groups: out[g] = sum of x[i] with group[i] == g.
+--- Sums of x over groups: out[g] = sum of x[i] with group[i] == g, in the order of i.
+---@param x sppo.Tensor      [n] f32
+---@param group sppo.Tensor  [n] i32, 0..groups-1
+---@param groups integer
+---@return sppo.Tensor       [groups]
 function M.segment_sum(x, group, groups)
   try(C.sppo_segment_sum(box, handle(x, 'segment_sum', 'x'),
     handle(group, 'segment_sum', 'group'), groups))
@@ -192,12 +300,19 @@ local function dtype_of(name, dtype)
   engine.raise('argument', name .. ': ' .. check.unknown('dtype', dtype, known), 3)
 end
 
+--- From f32 to another dtype but i32, or back; as rows, not recorded for backward.
+---@param x sppo.Tensor  [..] rows
+---@param dtype 'f32'|'bf16'|'f16'|'q8_0'  q8_0 needs a last size that is a multiple of 32
+---@return sppo.Tensor   [..]
 function M.cast(x, dtype)
   try(C.sppo_cast(box, handle(x, 'cast', 'x'), dtype_of('cast', dtype)))
   return wrap(box[0])
 end
 
---- [N, K] rows to the panels that `linear` reads.
+--- [N, K] rows to the panels that `linear` reads; not recorded for backward.
+---@param x sppo.Tensor  [N, K] rows
+---@param dtype? 'f32'|'bf16'|'q8_0'  'f32'
+---@return sppo.Tensor   [N, K] panels
 function M.pack(x, dtype)
   try(C.sppo_pack(box, handle(x, 'pack', 'x'), dtype_of('pack', dtype or 'f32')))
   return wrap(box[0])

@@ -56,6 +56,9 @@ function M.new(name, options)
 end
 
 --- Zero state for each parameter of nn.parameters(): state[name][s].
+---@param optimizer sppo.Optimizer
+---@param parameters table[]  of nn.parameters()
+---@return table<string, table<string, sppo.Tensor>>
 function M.state(optimizer, parameters)
   local state = {}
   for _, p in ipairs(parameters) do
@@ -69,6 +72,8 @@ function M.state(optimizer, parameters)
 end
 
 --- A zero tensor of the same shape and layout.
+---@param t sppo.Tensor
+---@return sppo.Tensor
 function M.zeros_like(t)
   return scope.run(function()
     local zeros = tensor.zeros(t.shape, t.dtype, t.device)
@@ -79,6 +84,7 @@ end
 local result = ffi.new('double[1]')
 
 --- Square root of the sum of squares of all gradients, in f64.
+---@param parameters table[]  of nn.parameters()
 ---@return number
 function M.global_norm(parameters)
   local sum = 0
@@ -95,6 +101,9 @@ end
 --- One step over all parameters, gradients clipped to a global norm; raises before any weight is
 --- touched if the norm is NaN or infinite. Gradients are dropped.
 ---@param optimizer sppo.Optimizer
+---@param parameters table[]  of nn.parameters()
+---@param state table         of M.state()
+---@param lr number
 ---@param number integer   this step, counted from 1
 ---@param clip number      0: none
 ---@return number norm     before clipping
@@ -120,8 +129,11 @@ end
 --- Share of the learning rate at a step (counted from 0) of `total`: warm-up from 1/w to 1 over w
 --- steps, then by the schedule's name.
 ---@param schedule 'linear'|'constant'|'cosine'
+---@param step integer
+---@param total integer
 ---@param warmup number  share of all steps
 ---@param from_zero? boolean  transformers' schedule: the warm-up starts at 0
+---@return number
 function M.schedule(schedule, step, total, warmup, from_zero)
   local w = math.ceil(warmup * total)
   if step < w then return (from_zero and step or step + 1) / w end

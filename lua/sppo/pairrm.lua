@@ -14,7 +14,7 @@ local score = require 'sppo.score'
 local scope = require 'sppo.scope'
 local tensor = require 'sppo.tensor'
 
-local M = { published = encoder.published, random = encoder.random }
+local M = {}
 
 M.BUDGET = 4096 -- tokens of a forward pass
 
@@ -31,6 +31,18 @@ M.BUDGET = 4096 -- tokens of a forward pass
 ---@class sppo.pairrm.Group      a prompt and its answers as token ids, marks not included
 ---@field source integer[]
 ---@field answers integer[][]
+
+--- The config of microsoft/deberta-v3-NAME with the four tokens that PairRM adds.
+---@param name 'xsmall'|'small'|'base'|'large'
+---@return sppo.deberta.Config
+function M.published(name) return encoder.published(name) end
+
+--- A random PairRM of a config (M.published, or sizes of one's own), for tests and timing.
+---@param config table
+---@param seed integer
+---@param options? { dtype?: string, tokenizer?: table }
+---@return sppo.PairRM
+function M.random(config, seed, options) return encoder.random(config, seed, options) end
 
 --- The folder of a name and its config.json; nil, err.
 local function read_config(name)

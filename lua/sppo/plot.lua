@@ -1,9 +1,9 @@
 --- Line plots and bars as SVG, for reports and docs: no colours of its own but classes c1 .. c8,
 --- which `style` sets for light and dark.
 
-local escape_of = require 'sppo.escape'
+local escape = require 'sppo.escape'
 
-local M = { escape = escape_of.html }
+local M = {}
 
 --- What the classes look like; a page has it once, `standalone` puts it into the picture.
 M.style = [[
@@ -99,7 +99,7 @@ local LETTER = 7 -- width of a letter, in px, at most: what legends are laid out
 
 --- A name as short as a legend or an axis has room for.
 local function short(name, most)
-  local head, left = escape_of.cut(name, most)
+  local head, left = escape.cut(name, most)
   return left == 0 and name or head .. '…'
 end
 
@@ -131,15 +131,15 @@ local function frame(o, x_low, x_high, y_low, y_high)
   local parts = {}
   local function add(text, ...) parts[#parts + 1] = text:format(...) end
   add('<svg class="plot" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" ' ..
-    'height="%d" role="img" aria-label="%s">', w, h, w, h, M.escape(o.title))
+    'height="%d" role="img" aria-label="%s">', w, h, w, h, escape.html(o.title))
   add('<text x="%d" y="16" font-weight="600">%s</text>', o.names_width and 10 or left,
-    M.escape(o.title))
+    escape.html(o.title))
   for i, s in ipairs(o.series) do
     local e = entries[i]
     if e then
       add('<line class="c%d line%s" x1="%d" x2="%d" y1="%d" y2="%d"/>' ..
         '<text x="%d" y="%d">%s</text>', (s.colour or i - 1) % 8 + 1, s.dash and ' dash' or '',
-        e.x, e.x + 18, e.y - 4, e.y - 4, e.x + 22, e.y, M.escape(e.name))
+        e.x, e.x + 18, e.y - 4, e.y - 4, e.x + 22, e.y, escape.html(e.name))
     end
   end
   if not o.names_width then
@@ -154,9 +154,9 @@ local function frame(o, x_low, x_high, y_low, y_high)
     add('<line class="mark" x1="%.1f" x2="%.1f" y1="%d" y2="%d"/>', x(v), x(v), top, bottom)
   end
   add('<text x="%d" y="%d" text-anchor="middle">%s</text>', (left + right) / 2, h - 8,
-    M.escape(o.x_label or ''))
+    escape.html(o.x_label or ''))
   add('<text transform="translate(14 %d) rotate(-90)" text-anchor="middle">%s</text>',
-    (top + bottom) / 2, M.escape(o.y_label or ''))
+    (top + bottom) / 2, escape.html(o.y_label or ''))
   return parts, x, y, bottom, top
 end
 
@@ -290,7 +290,7 @@ function M.bars(o)
   for i, name in ipairs(o.names) do
     if (i - 1) % every == 0 then
       parts[#parts + 1] = ('<text x="%.1f" y="%d" text-anchor="middle">%s</text>'):format(
-        x(i - 0.5), bottom + 18, M.escape(short(name, 12)))
+        x(i - 0.5), bottom + 18, escape.html(short(name, 12)))
     end
     for n, s in ipairs(o.series) do
       local v = s.values[i]
@@ -333,7 +333,7 @@ function M.rows(o)
   for i, name in ipairs(o.names) do
     local at = top + (i - 1) * each + 4
     parts[#parts + 1] = ('<text x="%d" y="%.1f" text-anchor="end">%s</text>'):format(
-      copy.names_width - 8, at + (each - 8) / 2 + 4, M.escape(short(name, 24)))
+      copy.names_width - 8, at + (each - 8) / 2 + 4, escape.html(short(name, 24)))
     for n, s in ipairs(o.series) do
       local v = s.values[i]
       if finite(v) then

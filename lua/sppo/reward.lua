@@ -63,6 +63,8 @@ function M.scores(net, groups, options)
 end
 
 --- Rewards as numbers, for any number of groups: { { r_1, r_2, .. }, .. }.
+---@param net table        models/reward.lua
+---@param groups table[]   { prompt, answers = { { tokens }, .. } }
 ---@param budget integer  tokens in a forward pass
 ---@return number[][]
 function M.rewards(net, groups, budget)

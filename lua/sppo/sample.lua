@@ -196,6 +196,7 @@ function Sampler:prefill()
 end
 
 --- The answer is whole; with the last of its prompt, the prompt's pages go back too.
+---@param a table  one of `active`
 function Sampler:finish(a)
   if a.slot then self.kv:close(a.slot) end
   local p = a.prompt
@@ -252,6 +253,10 @@ end
 
 --- A sampler that has drawn nothing yet, with its store; nil if there are no prompts. `run` is what
 --- most want.
+---@param model sppo.Model
+---@param prompts sppo.sample.Prompt[]
+---@param options sppo.sample.Options
+---@param emit fun(i: integer, answers: sppo.sample.Answer[])
 function M.new(model, prompts, options, emit)
   check.options('sample', options, known)
   local k = check.number('sample.k', options.k, 'integer', 1, 4096)

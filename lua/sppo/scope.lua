@@ -12,6 +12,8 @@ local M = { class = nil } -- the tensor class, set by tensor.lua
 local stack, depth = {}, 0
 
 --- Hands a new tensor to the innermost scope; false if there is none.
+---@param tensor sppo.Tensor
+---@return boolean
 function M.adopt(tensor)
   if depth == 0 then return false end
   local list = stack[depth]
@@ -53,6 +55,7 @@ end
 --- Runs fn(...) and returns what it returns; tensors made inside and not among the results
 --- (nor in tables among them) are released, on an error too.
 ---@param fn function
+---@return any ...
 function M.run(fn, ...)
   local list = {}
   depth = depth + 1

@@ -84,6 +84,10 @@ function M.token_logprobs(net, groups, options)
 end
 
 --- Log-prob of each answer, the sum over its tokens: [answers].
+---@param net table
+---@param groups table[]
+---@param options? { recompute: boolean }
+---@return sppo.Tensor logprobs, integer answers
 function M.logprobs(net, groups, options)
   local each, answer, n = M.token_logprobs(net, groups, options)
   return ops.segment_sum(each, answer, n), n

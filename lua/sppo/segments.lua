@@ -36,6 +36,8 @@ function M.new(list)
   return at
 end
 
+--- Number of tokens of all segments.
+---@return integer
 function Segments:tokens() return tonumber(C.sppo_segments_tokens(self.h)) end
 
 --- Empties the list, to be filled anew.
@@ -51,6 +53,8 @@ function Segments:free()
 end
 
 --- With a store: the next `count` tokens of `slot`.
+---@param slot integer
+---@param count integer
 function Segments:add_slot(slot, count) try(C.sppo_segments_add_slot(self.h, slot, count)) end
 
 --- With a store: the forward pass is over, the slots have grown.
@@ -77,11 +81,15 @@ function M.kv_cache(config, pages)
 end
 
 --- Bytes of one page of a model's store.
+---@param config { num_hidden_layers: integer, num_key_value_heads: integer, head_dim: integer }
+---@return integer
 function M.page_bytes(config)
   return tonumber(C.sppo_kv_bytes(config.num_hidden_layers, config.num_key_value_heads,
     config.head_dim, 1))
 end
 
+--- An empty list of segments over this store: the `at` of a forward pass that reads and grows it.
+---@return sppo.Segments
 function KvCache:segments() return make(self.h) end
 
 --- A new slot that continues `parent`, with pages for `tokens` tokens; nil if too few are free.
@@ -94,7 +102,12 @@ function KvCache:open(parent, tokens)
   return slot_box[0]
 end
 
+--- Gives a slot back; its pages are free once no other slot continues it.
+---@param slot integer
 function KvCache:close(slot) try(C.sppo_kv_close(self.h, slot)) end
+
+--- Pages of 64 tokens that no slot holds.
+---@return integer
 function KvCache:pages_free() return tonumber(C.sppo_kv_pages_free(self.h)) end
 
 --- Gives the memory back now.

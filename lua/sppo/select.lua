@@ -49,6 +49,9 @@ function M.best_and_worst_by(k)
 end
 
 --- All answers, best first; repeated ones once.
+---@param answers table[]
+---@param wins number[]
+---@return integer[]? indices, string? reason  'tie' or 'identical'
 function M.all(answers, wins)
   local order = {}
   for i = 1, #wins do
@@ -71,6 +74,7 @@ local rounded = require('ffi').new('float[1]')
 --- f32, so that log pi - log pi_t is exactly 0 before the first step.
 ---@param logprobs number[]
 ---@param n integer
+---@return number
 function M.answer_logprob(logprobs, n)
   local total = 0
   for i = 1, n do total = total + logprobs[i] end

@@ -26,6 +26,15 @@ local M = { box = box, dtypes = dtypes, devices = devices }
 ---@field device 'cpu'|'cuda'|'meta'
 ---@field layout 'rows'|'panels'
 ---@field grad sppo.Tensor?   a new handle to the gradient
+---@field needs_grad boolean   whether ops that use it are recorded
+---@operator add(sppo.Tensor): sppo.Tensor
+---@operator add(number): sppo.Tensor
+---@operator sub(sppo.Tensor): sppo.Tensor
+---@operator sub(number): sppo.Tensor
+---@operator mul(sppo.Tensor): sppo.Tensor
+---@operator mul(number): sppo.Tensor
+---@operator div(number): sppo.Tensor
+---@operator unm: sppo.Tensor
 local methods = {}
 local properties = {}
 
@@ -47,6 +56,8 @@ local function pointer(t)
 end
 
 --- A Lua tensor for an owned handle.
+---@param h ffi.cdata*  sppo_tensor *
+---@return sppo.Tensor
 function M.wrap(h)
   local t = setmetatable({ h = h }, Tensor)
   if not scope.adopt(t) then t:finalize() end
@@ -54,9 +65,16 @@ function M.wrap(h)
 end
 local wrap = M.wrap
 
+--- Whether a value is a tensor.
+---@param value any
+---@return boolean
 function M.is_tensor(value) return getmetatable(value) == Tensor end
 
---- The engine's pointer of a tensor argument; `name` and `argument` are for the text.
+--- The engine's pointer of a tensor argument; raises if it is none, or was released.
+---@param value any
+---@param name string      the op's, for the text
+---@param argument string  the same
+---@return ffi.cdata* h    sppo_tensor *
 function M.handle(value, name, argument)
   if getmetatable(value) ~= Tensor then
     engine.raise('argument', ('%s: %s must be a tensor, got %s'):format(name, argument,
@@ -65,6 +83,7 @@ function M.handle(value, name, argument)
   return pointer(value)
 end
 
+--- Hands the tensor to the garbage collector (outside of every scope).
 function methods:finalize() ffi.gc(pointer(self), C.sppo_tensor_release) end
 
 --- Drops the handle now; the tensor can't be used afterwards.
@@ -84,11 +103,17 @@ local function axis_of(t, axis, name)
 end
 
 --- Size along an axis.
+---@param axis integer  from 1, or negative from the end
+---@return integer
 function methods:size(axis)
   return tonumber(C.sppo_tensor_size(pointer(self), axis_of(self, axis, 'size')))
 end
 
+--- Number of axes, 0..4.
+---@return integer
 function methods:dim() return C.sppo_tensor_ndim(pointer(self)) end
+--- Number of values.
+---@return integer
 function methods:count() return tonumber(C.sppo_tensor_count(pointer(self))) end
 
 function properties.shape(t)
@@ -149,9 +174,9 @@ function M.of_kind(kind, fn, ...)
   return within(C.sppo_memory_kind_set, kind_numbers[kind], fn, ...)
 end
 
---- Bytes at the peak since the last reset: { peak, scratch, kinds = { weights = n, .. } }. Scratch
---- is not part of the peak.
+--- Bytes at the peak since the last reset. Scratch is not part of the peak.
 ---@param device 'cpu'|'meta'
+---@return { peak: number, scratch: number, kinds: table<string, number> }
 function M.memory_peak(device)
   local d, kinds = devices[device], {}
   for i, kind in ipairs(M.kinds) do kinds[kind] = tonumber(C.sppo_memory_peak_kind(d, i - 1)) end
@@ -222,6 +247,9 @@ function M.tensor(values, shape, dtype)
 end
 
 --- A 1-dimensional i32 tensor from a Lua list or an int32_t array of n values.
+---@param values integer[]|ffi.cdata*
+---@param n? integer  #values
+---@return sppo.Tensor  [n] i32
 function M.ints(values, n)
   n = n or #values
   local t = M.zeros({ n }, 'i32')
@@ -262,11 +290,17 @@ function methods:item()
 end
 
 --- Pointer to the values of a gap-free CPU tensor; good while the tensor lives.
+---@param ctype? string  'float *', of i32 'int32_t *'
+---@return ffi.cdata*
 function methods:data(ctype)
   return ffi.cast(ctype or (self.dtype == 'i32' and 'int32_t *' or 'float *'),
     C.sppo_tensor_data(pointer(self)))
 end
 
+--- The same values in another shape, without a copy; raises if their number differs or the tensor
+--- has gaps.
+---@param ... integer|integer[]  the sizes, or a list of them; one may be -1
+---@return sppo.Tensor
 function methods:view(...)
   local shape = type((...)) == 'table' and (...) or { ... }
   if #shape > 4 then
@@ -277,54 +311,82 @@ function methods:view(...)
   return wrap(box[0])
 end
 
---- t[.., start : start + length, ..] along `axis`; start counts from 0.
+--- t[.., start : start + length, ..] along `axis`, without a copy.
+---@param axis integer
+---@param start integer  counts from 0
+---@param length integer
+---@return sppo.Tensor
 function methods:narrow(axis, start, length)
   try(C.sppo_narrow(box, pointer(self), axis_of(self, axis, 'narrow'), start, length))
   return wrap(box[0])
 end
 
+--- Two axes swapped, without a copy.
+---@param a integer
+---@param b integer
+---@return sppo.Tensor
 function methods:transpose(a, b)
   try(C.sppo_transpose(box, pointer(self), axis_of(self, a, 'transpose'),
     axis_of(self, b, 'transpose')))
   return wrap(box[0])
 end
 
+--- The values without gaps in row-major order: itself, or a copy.
+---@return sppo.Tensor
 function methods:contiguous()
   try(C.sppo_contiguous(box, pointer(self)))
   return wrap(box[0])
 end
 
+--- Takes over the values of a tensor of the same shape, dtype, layout and device; not recorded.
+---@param source sppo.Tensor
+---@return sppo.Tensor self
 function methods:copy_(source)
   try(C.sppo_tensor_copy(pointer(self), M.handle(source, 'copy_', 'source')))
   return self
 end
 
 --- Uniform values in low..high, the same for the same seed.
+---@param low number
+---@param high number
+---@param seed? integer  0
+---@return sppo.Tensor self
 function methods:uniform_(low, high, seed)
   try(C.sppo_tensor_uniform(pointer(self), low, high, seed or 0))
   return self
 end
 
+--- Normal values, the same for the same seed.
+---@param mean number
+---@param deviation number
+---@param seed? integer  0
+---@return sppo.Tensor self
 function methods:normal_(mean, deviation, seed)
   try(C.sppo_tensor_normal(pointer(self), mean, deviation, seed or 0))
   return self
 end
 
 --- Marks a parameter: ops that use it are recorded for backward.
+---@param on? boolean  true
+---@return sppo.Tensor self
 function methods:requires_grad_(on)
   try(C.sppo_tensor_set_needs_grad(pointer(self), on == false and 0 or 1))
   return self
 end
 
+--- Forgets the gradient.
+---@return sppo.Tensor self
 function methods:clear_grad_()
   C.sppo_tensor_clear_grad(pointer(self))
   return self
 end
 
 --- Gradients of everything that led to this one-value tensor; consumes the tape.
+---@param seed? number  d(loss) / d(this), 1
 function methods:backward(seed) try(C.sppo_backward(pointer(self), seed or 1)) end
 
 --- Number of NaN or infinite values.
+---@return integer
 function methods:nonfinite()
   local count = ffi.new('int64_t[1]')
   try(C.sppo_tensor_nonfinite(pointer(self), count))

@@ -174,9 +174,13 @@ function Tokenizer:id(text)
   return id >= 0 and id or nil
 end
 
---- Number of merges; merge(rank), counted from 0, gives the ids of its two tokens.
+--- Number of merges (of BPE).
+---@return integer
 function Tokenizer:merge_count() return tonumber(C.sppo_bpe_merge_count(self.h)) end
 
+--- The two tokens that a merge joins; raises if there is no such rank.
+---@param rank integer  counts from 0
+---@return integer left, integer right
 function Tokenizer:merge(rank)
   try(C.sppo_bpe_merge(self.h, rank, left_box, right_box))
   return left_box[0], right_box[0]

@@ -23,6 +23,11 @@ local M = {}
 local SHUFFLE = 0x73687566 -- marks the draws that order the rows
 
 --- The groups (one per prompt) in the order of an epoch.
+---@param groups table[]
+---@param seed integer
+---@param round integer
+---@param epoch integer  counts from 0
+---@return table[]
 function M.shuffled(groups, seed, round, epoch)
   local order = {}
   for i = 1, #groups do order[i] = groups[i] end
@@ -88,6 +93,8 @@ M.preference = { tokens = score.tokens }
 
 --- Log-probs of a micro-batch's answers and its part of the loss of a step over `groups` prompts.
 ---@param run { model: sppo.Model, loss: function, options: table }
+---@param micro table[]
+---@param groups integer
 ---@return sppo.Tensor logprob, sppo.Tensor loss
 function M.forward(run, micro, groups)
   local logprob = score.logprobs(run.model.net, micro, { recompute = run.options.recompute })
@@ -204,6 +211,9 @@ local function checkpoint_tensors(run)
 end
 
 --- Saves the run's state at a step, whole or not at all.
+---@param run table
+---@param path string
+---@param note table  kept beside it, as JSON
 function M.save(run, path, note)
   files.atomic_folder(path, function(folder)
     files.write(folder .. '/state.json', json.encode(note))

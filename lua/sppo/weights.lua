@@ -53,6 +53,9 @@ local function no_safetensors(path)
 end
 
 --- A folder's safetensors, single or indexed, as a source; `config` is its config.json.
+---@param path string
+---@param config table
+---@return table? source, string? err
 function M.folder(path, config)
   local files = {} -- tensor name -> open file
   local function add(name)
@@ -193,6 +196,9 @@ function M.load(model, source, dtype, values)
 end
 
 --- Writes a model's parameters as safetensors in `dtype`.
+---@param model table   the net
+---@param path string
+---@param dtype 'f32'|'bf16'
 function M.save(model, path, dtype)
   local nn = require 'sppo.nn'
   local scope = require 'sppo.scope'

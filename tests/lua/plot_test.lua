@@ -1,5 +1,6 @@
 --- Plots (lua/sppo/plot.lua): well-formed SVG whatever the values are.
 
+local escape = require 'sppo.escape'
 local lu = require 'luaunit'
 local plot = require 'sppo.plot'
 
@@ -100,7 +101,7 @@ function tests.test_nothing_given_is_markup()
   local svg = lines({ { 1, 2 } }, { title = evil, x_label = evil, y_label = evil,
     series = { { name = evil, points = { { 1, 2 } } } } })
   lu.assertNil(svg:find('<script', 1, true))
-  lu.assertEquals(plot.escape('a<b>&"\'\1'), 'a&lt;b&gt;&amp;&quot;&#39;\239\191\189')
+  lu.assertEquals(escape.html('a<b>&"\'\1'), 'a&lt;b&gt;&amp;&quot;&#39;\239\191\189')
 end
 
 function tests.test_standalone()

@@ -29,7 +29,18 @@ local verbs = {
   { 'doctor', 'what a bug report needs, and whether the kernels compute rightly' },
   { 'completion', 'completion for bash, zsh or fish' },
   { 'version', 'version, processor, devices' },
-  { 'help', 'this text, or the help of a verb' },
+  { 'help', 'this text, or the help of a verb; --man DIR writes manual pages' },
+}
+
+local examples = {
+  'sppo run recipes/tiny.lua seed=2 out=runs/two',
+  'sppo gen smollm2-135m-instruct "Describe the sea in one sentence."',
+}
+
+local status = {
+  '0 ok, 1 failed, 2 usage or recipe, 3 malformed file, 4 out of memory,',
+  '5 not finite, 6 disk or permission, 7 device missing, 75 stopped and resumable,',
+  '130 interrupted.',
 }
 
 local function overview()
@@ -40,16 +51,11 @@ local function overview()
   for _, verb in ipairs(verbs) do lines[#lines + 1] = ('  %-10s  %s'):format(verb[1], verb[2]) end
   lines[#lines + 1] = ''
   lines[#lines + 1] = 'Examples:'
-  lines[#lines + 1] = '  sppo run recipes/tiny.lua seed=2 out=runs/two'
-  lines[#lines + 1] = '  sppo gen smollm2-135m-instruct "Describe the sea in one sentence."'
+  for _, text in ipairs(examples) do lines[#lines + 1] = '  ' .. text end
   lines[#lines + 1] = ''
   lines[#lines + 1] = '`sppo VERB --help` tells more of each.'
   lines[#lines + 1] = ''
-  lines[#lines + 1] =
-    'Exit status: 0 ok, 1 failed, 2 usage or recipe, 3 malformed file, 4 out of memory,'
-  lines[#lines + 1] =
-    '5 not finite, 6 disk or permission, 7 device missing, 75 stopped and resumable,'
-  lines[#lines + 1] = '130 interrupted.'
+  lines[#lines + 1] = 'Exit status: ' .. table.concat(status, '\n')
   return table.concat(lines, '\n') .. '\n'
 end
 
@@ -80,11 +86,30 @@ end
 
 local function sentence(text) return text:sub(1, 1):upper() .. text:sub(2) .. '.' end
 
---- argparse's parser for a verb.
-local function parser_of(name, module)
+--- argparse's parser for a verb, or nil if there is no such verb.
+---@param name string
+---@return table?
+function M.parser(name)
+  if name == 'help' or not summary_of(name) then return end
+  local module = require('sppo.cli.' .. name)
   local parser = require 'argparse'('sppo ' .. name, sentence(summary_of(name)))
   parser:epilog('Examples:\n  ' .. table.concat(module.examples, '\n  '))
   return define(parser, module)
+end
+
+--- Manual pages: their names and texts.
+---@return table<string, string>
+function M.manual()
+  local man = require 'sppo.cli.man'
+  local pages = { sppo = man.program(verbs, examples, table.concat(status, ' ')) }
+  for _, verb in ipairs(verbs) do
+    local parser = M.parser(verb[1])
+    if parser then
+      pages['sppo-' .. verb[1]] =
+        man.verb(verb[1], verb[2], parser, require('sppo.cli.' .. verb[1]).examples)
+    end
+  end
+  return pages
 end
 
 --- One parser with every verb as a command, for shells to complete by.
@@ -100,7 +125,7 @@ end
 
 local function run_verb(name, arguments)
   local module = require('sppo.cli.' .. name)
-  local parser = parser_of(name, module)
+  local parser = M.parser(name)
   local ok, args = parser:pparse(arguments)
   if not ok then
     local text = args:gsub('\n', ' '):gsub(' Did you mean (.-)%?$', ' (did you mean %1?)')
@@ -113,6 +138,12 @@ end
 
 local function help(arguments)
   local name = arguments[1]
+  if name == '--man' then
+    if not arguments[2] then
+      exit.usage('help: --man wants a folder', 'sppo help --man man/man1')
+    end
+    return require('sppo.cli.man').write(arguments[2], M.manual())
+  end
   if not name or name == 'help' or name:sub(1, 1) == '-' then
     io.stdout:write(overview())
     return
@@ -120,7 +151,7 @@ local function help(arguments)
   if not summary_of(name) then
     exit.usage(require('sppo.check').unknown('verb', name, verb_names()), 'sppo help')
   end
-  io.stdout:write(parser_of(name, require('sppo.cli.' .. name)):get_help(), '\n')
+  io.stdout:write(M.parser(name):get_help(), '\n')
 end
 
 local function dispatch(argv)

@@ -8,6 +8,7 @@ local output = require 'sppo.cli.output'
 local M = {
   examples = {
     'sppo new mine.lua --from quickstart && sppo validate mine.lua',
+    'sppo new --types',
     'sppo new --list',
   },
 }
@@ -15,6 +16,8 @@ local M = {
 function M.define(parser)
   parser:argument('path', 'The new file.'):args('?')
   parser:option('--from', 'The recipe that is copied.'):argname('NAME'):default('quickstart')
+  parser:flag('--types', 'Write types for language servers (.sppo, .luarc.json) beside it, or ' ..
+    'here.')
   parser:flag('--list', 'Recipes that can be copied, and what each does.')
 end
 
@@ -42,6 +45,18 @@ local function summary(text)
   return sentence:match('^(.-%.)%s') or sentence
 end
 
+--- Types for editors, in a folder.
+local function write_types(folder)
+  local types = require 'sppo.meta.types'
+  local written = types.write(folder)
+  output.write(('%s/%s: types for language servers that read LuaCATS\n'):format(folder,
+    types.FOLDER))
+  if not written then
+    output.write(('%s/.luarc.json is there already; it needs "workspace.library": ["%s"]\n'):format(
+      folder, types.FOLDER))
+  end
+end
+
 function M.run(args)
   local known = recipes()
   if args.list then
@@ -50,6 +65,7 @@ function M.run(args)
     end
     return
   end
+  if not args.path and args.types then return write_types '.' end
   if not args.path then exit.usage('new: where to?', 'sppo new mine.lua --from quickstart') end
   local from = args.from:gsub('^recipes/', ''):gsub('%.lua$', '')
   local text = text_of(from)
@@ -66,9 +82,11 @@ function M.run(args)
   if name == '' then exit.usage(('new: \'%s\' gives no name'):format(args.path)) end
   local function named(key) return ("%s'%s'"):format(key, name) end
   text = text:gsub("(\n%s*name = )'[^']*'", named, 1)
+  text = text:gsub('\nreturn {', '\n---@type sppo.RecipeFile%0', 1)
   files.write(args.path, text)
   output.write(('%s, from recipes/%s.lua. Next:\n'):format(args.path, from))
   output.write(('  sppo validate %s\n  sppo run %s\n'):format(args.path, args.path))
+  if args.types then write_types(args.path:match '^(.*)/' or '.') end
 end
 
 return M

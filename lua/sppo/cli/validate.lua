@@ -57,7 +57,7 @@ function M.check(recipe)
     end
     local longest = 0
     if model and model.tokenizer then
-      local done, tokens = pcall(selfplay_prompts.tokens, model, list)
+      local done, tokens = pcall(selfplay_prompts.tokens, model, list, values.compat)
       if not done then
         add(errors, '%s: %s', name, tostring(type(tokens) == 'table' and tokens.message or tokens))
         return

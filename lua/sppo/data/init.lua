@@ -17,6 +17,8 @@ local own = { text = true, messages = true, prompt = true, chosen = true, reject
   key = true, id = true, tokens = true }
 
 --- Path of a file of prompts or pairs: as given, or in the data folder that tools/fetch-data fills.
+---@param name string
+---@return string
 function M.find(name)
   check.type('data: the file\'s name', name, 'string')
   if files.exists(name) then return name end
@@ -74,9 +76,14 @@ function M.normal(text)
 end
 
 --- What a prompt is known by wherever it comes from: 16 hex digits of its text.
+---@param item string|table
+---@return string
 function M.key(item) return files.sha256(M.text(item)):sub(1, 16) end
 
 --- A value of a row by its column's name or by a path into it ('turns.1'); nil for null.
+---@param row table
+---@param column string|fun(row: table): any
+---@return any
 M.value = columns.value
 
 -- ---- lists ----
@@ -148,7 +155,7 @@ end
 
 --- The prompts of a file as a recipe's `prompts` takes them: { { text or messages, key, .. }, .. }.
 ---@param name string  a path, or a file that tools/fetch-data puts there
----@param options? { column?: string|fun(row: table): string?, where?: fun(row: table): boolean,
+---@param options? { column?: string|(fun(row: table): string?), where?: (fun(row: table): boolean),
 ---   limit?: integer, unique?: boolean, keep?: table, format?: string, separator?: string,
 ---   quote?: boolean, columns?: string[] }
 ---   column: its name, a path into a value ('turns.1'), or a function of the row, whose nil leaves
@@ -184,6 +191,7 @@ function M.pairs(name, options)
 end
 
 --- All that makes two items the same: the text, and a pair's answers.
+---@param item string|table
 ---@return string
 function M.identity(item)
   local text = M.text(item)

@@ -38,9 +38,13 @@ function M.class(name)
   })
 end
 
+--- x @ weight^T, plus a bias if it has one.
 ---@class sppo.nn.Linear
+---@field weight sppo.Tensor  [outputs, inputs] in panels
+---@field bias? sppo.Tensor   [outputs]
 M.Linear = M.class 'Linear'
 
+--- Declares the weight, and the bias if asked for.
 ---@param inputs integer
 ---@param outputs integer
 ---@param options? { bias?: boolean }
@@ -49,6 +53,9 @@ function M.Linear:init(inputs, outputs, options)
   if options and options.bias then self.bias = M.declare({ outputs }, 'rows', 0) end
 end
 
+--- The product; called as `layer(x)`.
+---@param x sppo.Tensor  [.., inputs]
+---@return sppo.Tensor   [.., outputs]
 function M.Linear:forward(x)
   local y = ops.linear(x, { self.weight })
   return self.bias and ops.add_bias(y, self.bias) or y
@@ -56,8 +63,11 @@ end
 
 --- The projection of hidden states to the vocabulary, applied by the caller to the rows it needs.
 ---@class sppo.nn.LmHead
+---@field weight sppo.Tensor  [vocabulary, inputs] in panels
+---@field softcap? number
 M.LmHead = M.class 'LmHead'
 
+--- Declares the weight; `nn.tie` takes the embedding's instead.
 ---@param inputs integer
 ---@param vocabulary integer
 ---@param options? { softcap?: number }  logits are softcap * tanh(logits / softcap)
@@ -66,7 +76,9 @@ function M.LmHead:init(inputs, vocabulary, options)
   self.softcap = options and options.softcap
 end
 
---- Logits, [n, vocabulary].
+--- Logits; called as `head(x)`.
+---@param x sppo.Tensor  [n, inputs]
+---@return sppo.Tensor   [n, vocabulary]
 function M.LmHead:forward(x)
   local logits = ops.linear(x, { self.weight })
   return self.softcap and ops.softcap(logits, self.softcap) or logits
@@ -75,16 +87,34 @@ end
 --- log softmax(logits)[i, target[i]], [n], without the logits in between; the same bits.
 ---@param x sppo.Tensor       [n, inputs]
 ---@param target sppo.Tensor  [n] i32
+---@return sppo.Tensor        [n]
 function M.LmHead:logprob(x, target)
   return ops.token_logprob(x, self.weight, target, { softcap = self.softcap })
 end
 
+--- A table of rows, one for each token id.
+---@class sppo.nn.Embedding
+---@field weight sppo.Tensor  [rows, columns]
 M.Embedding = M.class 'Embedding'
+
+--- Declares the table.
+---@param rows integer     of the vocabulary
+---@param columns integer  hidden size
 function M.Embedding:init(rows, columns) self.weight = M.declare({ rows, columns }, 'rows') end
+
+--- The rows of some tokens; called as `embedding(tokens)`.
+---@param tokens sppo.Tensor  [n] i32
+---@return sppo.Tensor        [n, columns]
 function M.Embedding:forward(tokens) return ops.embed(self.weight, tokens) end
 
+--- ops.rms_norm with a weight of its own.
+---@class sppo.nn.RmsNorm
+---@field weight sppo.Tensor  [size]
+---@field eps number
+---@field offset number
 M.RmsNorm = M.class 'RmsNorm'
 
+--- Declares the weight: ones less the offset in a random model.
 ---@param size integer
 ---@param eps number
 ---@param options? { offset?: number }  as ops.rms_norm has it
@@ -93,10 +123,19 @@ function M.RmsNorm:init(size, eps, options)
   self.weight, self.eps = M.declare({ size }, 'rows', 1 - self.offset), eps
 end
 
+--- Called as `norm(x)`.
+---@param x sppo.Tensor  [.., size]
+---@return sppo.Tensor   [.., size]
 function M.RmsNorm:forward(x) return ops.rms_norm(x, self.weight, self.eps, self) end
 
+--- ops.layer_norm with a weight and a bias of its own.
+---@class sppo.nn.LayerNorm
+---@field weight sppo.Tensor  [size]
+---@field bias sppo.Tensor    [size]
+---@field eps number
 M.LayerNorm = M.class 'LayerNorm'
 
+--- Declares weight and bias: ones and zeros in a random model.
 ---@param size integer
 ---@param eps number
 function M.LayerNorm:init(size, eps)
@@ -104,9 +143,14 @@ function M.LayerNorm:init(size, eps)
   self.eps = eps
 end
 
+--- Called as `norm(x)`.
+---@param x sppo.Tensor  [.., size]
+---@return sppo.Tensor   [.., size]
 function M.LayerNorm:forward(x) return ops.layer_norm(x, self.weight, self.bias, self.eps) end
 
 --- Several linear layers of one input as one product.
+---@param x sppo.Tensor         [.., inputs]
+---@param ... sppo.nn.Linear    1..4
 ---@return sppo.Tensor ...
 function M.linear(x, ...)
   local layers, weights, biased = { ... }, {}, false
@@ -122,6 +166,9 @@ function M.linear(x, ...)
 end
 
 --- A list of n children, named 0 .. n-1 as checkpoints name them.
+---@param n integer
+---@param make fun(i: integer): table  i counts from 1
+---@return table[]
 function M.list(n, make)
   local list = { list = true }
   for i = 1, n do list[i] = make(i) end
@@ -129,12 +176,16 @@ function M.list(n, make)
 end
 
 --- `linear` reads the table of `embedding` (a tied head); it has no parameter of its own.
+---@param linear sppo.nn.Linear|sppo.nn.LmHead
+---@param embedding sppo.nn.Embedding
 function M.tie(linear, embedding)
   embedding.weight.layout = 'panels'
   linear.tied = embedding
 end
 
 --- The layer's result, without keeping what was made in between: backward replays it.
+---@param layer table  called with the rest; may not hold another `recompute`
+---@return any ...
 function M.recompute(layer, ...)
   engine.try(C.sppo_recompute_begin())
   local function leave(ok, ...)
@@ -175,6 +226,8 @@ end
 
 --- The parameters of a model in a fixed order: { name, owner, key }; owner[key] is a tensor or
 --- still a declaration.
+---@param model table
+---@return { name: string, owner: table, key: string|integer }[]
 function M.parameters(model)
   local out = {}
   walk(model, '', out)
@@ -182,6 +235,7 @@ function M.parameters(model)
 end
 
 --- Number of values in all parameters, loaded or not.
+---@param model table
 ---@return integer
 function M.count(model)
   local total = 0
@@ -194,6 +248,7 @@ function M.count(model)
 end
 
 --- Points tied layers at the table they read. To be called when parameters have changed places.
+---@param node table  a model
 function M.bind(node)
   if node.tied then node.weight = node.tied.weight end
   for _, key in ipairs(children(node)) do
@@ -204,6 +259,7 @@ end
 
 --- Fills every parameter: `fill(name, shape, initial)` gives an f32 tensor in rows, which is stored
 --- in `dtype` (vectors stay f32).
+---@param model table
 ---@param fill fun(name: string, shape: integer[], initial?: number): sppo.Tensor
 ---@param dtype 'f32'|'bf16'|'q8_0'
 ---@param values? 'f32'|'bf16'  rounded to first: a policy kept in bf16 is trained in f32
@@ -222,6 +278,10 @@ function M.fill(model, fill, dtype, values)
 end
 
 --- The model as an indented tree with the shapes of its parameters.
+---@param node table
+---@param name? string    of the node, printed before it
+---@param indent? string  ''
+---@return string
 function M.tree(node, name, indent)
   indent = indent or ''
   local lines = { ('%s%s%s'):format(indent, name and name .. ': ' or '', node.class_name or '') }

@@ -5,6 +5,8 @@ local engine = require 'sppo.ffi'
 
 local M = {}
 
+---@alias sppo.Prefer fun(prompt: table, answers: string[], details: table[]): number[][]
+
 ---@class sppo.Preference
 ---@field prefer fun(prompt: table, answers: string[], details: table[]): number[][]
 ---@field pass? fun(prompt: table, answer: string, detail: table): boolean   for the pass rate
@@ -12,6 +14,7 @@ local M = {}
 ---@field both_orders? boolean   P[i][j] and P[j][i] are judged apart and need not add up to 1
 
 --- What a recipe may give, in that form: a table with `prefer`, or just the function.
+---@param source sppo.Preference|sppo.Prefer
 ---@return sppo.Preference
 function M.new(source)
   if type(source) == 'function' then return { prefer = source } end
@@ -21,7 +24,10 @@ end
 --- The matrix for some answers; raises unless it is K x K with values in 0..1, and P[i][j] +
 --- P[j][i] near 1 (0.5..1.5) if not both orders are judged.
 ---@param preference sppo.Preference
----@return number[][]
+---@param prompt table        the recipe's
+---@param answers string[]    K texts
+---@param details table[]     how each ended: { stopped, tokens }
+---@return number[][]         K x K
 function M.matrix(preference, prompt, answers, details)
   local p = preference.prefer(prompt, answers, details)
   local k = #answers

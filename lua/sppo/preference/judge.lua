@@ -29,6 +29,11 @@ Answer B:
 Which answer is better? Say only A or B.]]
 
 --- The text of a question.
+---@param question string  with {prompt}, {first} and {second} in it
+---@param prompt string
+---@param first string
+---@param second string
+---@return string
 function M.ask(question, prompt, first, second)
   local parts = { prompt = prompt, first = first, second = second }
   return (question:gsub('{(%a+)}', parts))

@@ -35,6 +35,8 @@ M.conventions = {
 }
 
 --- The convention of that name; raises if there is none.
+---@param name 'sigma'|'symmetric'|'aggregated'
+---@return fun(logits: number[][]): number[][]
 function M.convention(name)
   if M.conventions[name] then return M.conventions[name] end
   local known = {}

@@ -31,36 +31,51 @@ end
 
 local function rule(kind, text, fn) return { kind = kind, text = text, check = fn } end
 
+--- At most n words (runs of characters that are not white space).
+---@param n integer
+---@return sppo.Rule
 function M.at_most_words(n)
   return rule('at_most_words', ('Use at most %d words.'):format(n), function(a)
     return words(a) <= n
   end)
 end
 
+--- At least n words.
+---@param n integer
+---@return sppo.Rule
 function M.at_least_words(n)
   return rule('at_least_words', ('Use at least %d words.'):format(n), function(a)
     return words(a) >= n
   end)
 end
 
+--- No comma anywhere.
+---@return sppo.Rule
 function M.no_commas()
   return rule('no_commas', 'Do not use any commas.', function(a)
     return not a:find(',', 1, true)
   end)
 end
 
+--- Exactly one sentence: runs of . ! ? that end the text or are followed by white space count.
+---@return sppo.Rule
 function M.one_sentence()
   return rule('one_sentence', 'Answer in exactly one sentence.', function(a)
     return sentences(a) == 1
   end)
 end
 
+--- At least n sentences.
+---@param n integer
+---@return sppo.Rule
 function M.at_least_sentences(n)
   return rule('at_least_sentences', ('Answer in at least %d sentences.'):format(n), function(a)
     return sentences(a) >= n
   end)
 end
 
+--- A question mark at the end, quotes and brackets after it allowed.
+---@return sppo.Rule
 function M.ends_with_question()
   return rule('ends_with_question', 'End your answer with a question.', function(a)
     return a:match('%?["\')%]]*%s*$') ~= nil
@@ -68,6 +83,8 @@ function M.ends_with_question()
 end
 
 --- The word must stand in the answer on its own, in any case.
+---@param word string
+---@return sppo.Rule
 function M.mentions(word)
   local pattern = '%f[%w]' .. word:lower():gsub('%W', '%%%0') .. '%f[%W]'
   return rule('mentions', ('Mention the word "%s".'):format(word), function(a)
@@ -97,12 +114,14 @@ function M.mixed(i) return mix[1 + i % #mix](math.floor(i / #mix)) end
 ---@param prompt { rule: sppo.Rule }
 ---@param answer string
 ---@param detail { stopped: boolean }
+---@return boolean
 function M.obeys(prompt, answer, detail)
   return detail.stopped and answer:find('%S') ~= nil and prompt.rule.check(answer)
 end
 
 --- The preference of a recipe whose prompts carry a rule.
 ---@param options? { confidence: number }  of a verdict, 0.5..1; 0.95
+---@return sppo.Preference
 function M.preference(options)
   options = check.options('rules.preference', options, { 'confidence' })
   local confidence = check.number('confidence', options.confidence or 0.95, 'number', 0.5, 1)

@@ -84,6 +84,8 @@ function M.list(source, round, name)
 end
 
 --- What a stage's key hashes of prompts: what the model and the preference see of them.
+---@param list table[]
+---@return table[]
 function M.digest(list)
   local out = {}
   for i, p in ipairs(list) do
@@ -94,6 +96,7 @@ end
 
 --- Token ids of each prompt, as the model's template has it.
 ---@param model sppo.Model
+---@param list table[]                     of M.list()
 ---@param switches table<string, boolean>  the recipe's `compat`
 ---@return { id: integer, tokens: integer[] }[]
 function M.tokens(model, list, switches)
@@ -113,6 +116,8 @@ end
 
 --- An answer's text: without its stop id; token ids in words where the model has no tokenizer.
 ---@param model sppo.Model
+---@param answer { tokens: integer[], stopped: boolean }
+---@return string
 function M.answer_text(model, answer)
   local ids = answer.tokens
   if not model.tokenizer then return table.concat(ids, ' ') end

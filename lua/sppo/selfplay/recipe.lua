@@ -183,7 +183,7 @@ end
 
 --- Another recipe's table, for a recipe to change and return; raises if it can't be loaded.
 ---@param path string  as for `sppo run`
----@return table
+---@return sppo.RecipeFile
 function M.base(path)
   local values, source = evaluate(path)
   if not values then error(source, 0) end

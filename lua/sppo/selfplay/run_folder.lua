@@ -53,11 +53,15 @@ function M.open(path)
     outputs = {} }, Folder)
 end
 
+--- Gives the lock back.
 function Folder:close() self.lock:close() end
 
 --- Path of a file of the run.
+---@param name string
+---@return string
 function Folder:file(name) return self.path .. '/' .. name end
 
+--- Writes the manifest.
 function Folder:save()
   local manifest = { format = 1, stages = json.array(self.stages) }
   files.write(self:file('manifest.json'), json.encode(manifest, { indent = true }) .. '\n')
@@ -71,28 +75,39 @@ end
 --- Bytes of metrics.jsonl.
 function Folder:metrics_size() return files.size(self:file('metrics.jsonl')) or 0 end
 
+--- Cuts metrics.jsonl to its first bytes, if it has more.
+---@param bytes integer
 function Folder:cut_metrics(bytes)
   if self:metrics_size() > bytes then files.truncate(self:file('metrics.jsonl'), bytes) end
 end
 
 --- Adds a line to metrics.jsonl.
+---@param values table<string, number>
 function Folder:metrics(values)
   files.append(self:file('metrics.jsonl'), json.encode(values) .. '\n', false)
 end
 
---- What was added to metrics.jsonl since it had `bytes`, and adding such a text.
+--- What was added to metrics.jsonl since it had `bytes`.
+---@param bytes integer
+---@return string
 function Folder:metrics_since(bytes)
   return (files.read(self:file('metrics.jsonl')) or ''):sub(bytes + 1)
 end
+
+--- Adds lines to metrics.jsonl as they are.
+---@param text string
 function Folder:metrics_text(text) files.append(self:file('metrics.jsonl'), text, false) end
 
 --- Adds a line to perf.jsonl: times and rates, which differ from run to run.
+---@param values table
 function Folder:perf(values)
   values.time = engine.C.sppo_time()
   files.append(self:file('perf.jsonl'), json.encode(values) .. '\n', false)
 end
 
 --- Leaves a stage as it is (--only): what it did before stays, what it never did stays undone.
+---@param name string
+---@param key string
 function Folder:skip(name, key)
   local position = #self.finished + 1
   self.stages[position] = self.stages[position] or

@@ -23,6 +23,12 @@ local train = require 'sppo.train'
 local C = engine.C
 
 ---@class sppo.Run
+---@field recipe sppo.Recipe
+---@field folder sppo.RunFolder
+---@field rounds integer
+---@field preference? sppo.Preference
+---@field stopped? boolean  the user asked to stop: stages return at once
+---@field say fun(self, text: string)  a line of the log
 local Run = {}
 Run.__index = Run
 
@@ -52,6 +58,9 @@ end
 
 --- Opens the weights that round `t` starts from (those of round t - 1), stored as `dtype`. Their
 --- values are those of the policy's dtype: training starts from what was sampled from.
+---@param t integer
+---@param dtype 'f32'|'bf16'|'q8_0'
+---@return sppo.Model
 function Run:open_model(t, dtype)
   local policy = self.recipe.values.policy
   local options = { dtype = dtype, values = policy.dtype }
@@ -65,6 +74,8 @@ function Run:open_model(t, dtype)
 end
 
 --- The model as it is sampled from, kept between stages until its weights change.
+---@param t integer
+---@return sppo.Model
 function Run:sampling_model(t)
   if self.model_round ~= t then
     self:drop_model()
@@ -74,6 +85,7 @@ function Run:sampling_model(t)
   return self.model
 end
 
+--- Releases the model that is kept for sampling.
 function Run:drop_model()
   if self.model then model_of.release(self.model) end
   self.model, self.model_round = nil, nil
@@ -84,6 +96,11 @@ local function stop_ids(model)
 end
 
 --- Samples `list` into a record file, in the order of the prompts; goes on after what is there.
+---@param path string
+---@param t integer
+---@param list table[]     prompts
+---@param options table    the recipe's `sample` or `evaluate`, of this round
+---@param label 'sample'|'evaluate'
 ---@return boolean finished
 function Run:sample_into(path, t, list, options, label)
   C.sppo_memory_reset_peak(0)
@@ -151,6 +168,7 @@ local function read(path)
 end
 
 --- K answers of each prompt of round t.
+---@param t integer  the round, from 1
 function Run:sample(t)
   local options = recipe_of.at_round(self.recipe, 'sample', t)
   local list = self:prompts_of(t)
@@ -166,6 +184,7 @@ function Run:sample(t)
 end
 
 --- The matrix of each prompt's answers.
+---@param t integer  the round, from 1
 function Run:prefer(t)
   local name = ('round-%d/preference.msgpack'):format(t)
   self:stage('prefer', t, { 'prefer', self:preference_key() }, { name }, function()
@@ -206,6 +225,9 @@ function Run:prefer(t)
 end
 
 --- Counts equal pairs and intransitive triples of record i's matrix into `sums`.
+---@param records sppo.Records
+---@param i integer
+---@param sums { ties: integer, pairs: integer, cycles: integer, triples: integer }
 function M.count_ties(records, i, sums)
   local p = records:read(i).matrix
   local k = #p
@@ -254,6 +276,9 @@ local function row_of(record, judged, selector, options, switches)
 end
 
 --- log pi_t of rows' answers by pi_t itself, where they are not what was sampled.
+---@param t integer
+---@param rows table[]   changed in place
+---@param options table  the recipe's `train`, of this round
 function Run:rescore(t, rows, options)
   local model = self:sampling_model(t)
   for _, micro in ipairs(score.micro_batches(rows, options.micro_tokens)) do
@@ -273,6 +298,11 @@ local CHUNK = 64 -- rows that are held at once
 
 --- Writes what `next_row` gives (a row, false for none of a prompt, nil at the end) as round t's
 --- rows, changed by the recipe's `compat` first. `score_all`: log pi_t was not recorded.
+---@param t integer
+---@param path string
+---@param options table         the recipe's `train`, of this round
+---@param next_row fun(): table|false|nil
+---@param score_all? boolean
 ---@return integer written, integer truncated answers
 function Run:write_rows(t, path, options, next_row, score_all)
   local switches, written, truncated = self.recipe.values.compat, 0, 0
@@ -305,6 +335,7 @@ function Run:write_rows(t, path, options, next_row, score_all)
 end
 
 --- The rows that training reads: a prompt with its chosen answers, their estimates and log pi_t.
+---@param t integer  the round, from 1
 function Run:select(t)
   local options = recipe_of.at_round(self.recipe, 'train', t)
   local how, switches = self.recipe.values.select, self.recipe.values.compat
@@ -383,6 +414,7 @@ end
 
 --- Trains a model on groups for an objective, with checkpoints, progress and metrics, and saves it
 --- as round t's weights. To be called inside a stage whose outputs are the two paths below.
+---@param t integer
 ---@param model sppo.Model|sppo.PairRM   f32; released
 ---@param groups table[]
 ---@param options table      as the recipe's `train`, of this round
@@ -432,6 +464,7 @@ function Run:fit(t, model, groups, options, objective)
 end
 
 --- New weights from the rows.
+---@param t integer  the round, from 1
 function Run:train(t)
   local options = recipe_of.at_round(self.recipe, 'train', t)
   local name = ('round-%d/weights'):format(t)
@@ -452,6 +485,7 @@ function Run:train(t)
 end
 
 --- Answers of round t's weights to the held-out prompts (t = 0: the start), and what they say.
+---@param t integer  the round, 0: the start
 function Run:evaluate(t)
   local options = recipe_of.at_round(self.recipe, 'evaluate', t)
   local given = self.recipe.values[options.on]
@@ -482,6 +516,8 @@ end
 
 --- True if the recipe's `on_round` wants no round after t. It is asked anew when a run goes on,
 --- with the metrics that stand in the run folder.
+---@param t integer
+---@return boolean
 function Run:ends_after(t)
   local on_round = self.recipe.values.on_round
   if self.stopped or self.only or not on_round then return false end
@@ -490,6 +526,9 @@ function Run:ends_after(t)
 end
 
 --- "round 2: pass rate 0.53, win rate 0.61 (0.56..0.66) against the start, mean length 38"
+---@param t integer
+---@param metrics table<string, number>
+---@return string
 function M.evaluation_text(t, metrics)
   local parts = {}
   if metrics['eval/pass_rate'] then
@@ -507,6 +546,7 @@ end
 --- summed over the answer's tokens, the means of D over chosen and over rejected answers, and the
 --- share of each that rose. The paper says of these that SPPO raises the chosen and lowers the
 --- rejected, which losses of the difference alone need not do (section 4.5).
+---@param t integer  the round, from 1
 function Run:likelihood(t)
   self:stage('likelihood', t, { 'likelihood' }, {}, function()
     local rows = read(self.folder:file(('round-%d/rows.msgpack'):format(t)))
@@ -541,6 +581,8 @@ end
 
 -- ---- keys ----
 
+--- What a stage's key says of the policy.
+---@return table
 function Run:policy_key()
   local policy = self.recipe.values.policy
   return { policy.model, policy.dtype, self.recipe.values.compat }
@@ -549,8 +591,13 @@ end
 --- Recipes' functions can't be hashed: their text stands for them.
 function Run:source_key() return files.sha256(self.recipe.sources) end
 
+--- What a stage's key says of the preference: its `key`, else the recipe's text.
+---@return string
 function Run:preference_key() return self.preference.key or self:source_key() end
 
+--- The prompts of round t (sppo.selfplay.prompts).
+---@param t integer
+---@return table[]
 function Run:prompts_of(t) return prompts.list(self.recipe.values.prompts, t, 'prompts') end
 
 --- The processor's own name, nil where there is none to read.
@@ -572,6 +619,11 @@ local function environment()
 end
 
 --- One stage of the run folder, with the key chained to the stage before it.
+---@param stage string
+---@param t integer
+---@param inputs any[]        what its key hashes
+---@param outputs string[]    its files
+---@param work fun(fresh: boolean): boolean?
 function Run:stage(stage, t, inputs, outputs, work)
   if self.stopped then return end
   local key = run_folder.key(self.last_key or '', inputs)
