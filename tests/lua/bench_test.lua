@@ -38,7 +38,7 @@ end
 function tests.test_rank()
   local f = assert(json.decode(figures('rank --model deberta-v3-xsmall --prompt-tokens 64 ' ..
     '--repeats 1 --json')[1]))
-  lu.assertEquals({ f.bench, f.unit, f.batch, f.dtype }, { 'rank', 'pairs/s', 32, 'f32' })
+  lu.assertEquals({ f.bench, f.unit, f.batch, f.dtype }, { 'rank', 'tokens/s', 32, 'f32' })
   lu.assertTrue(f.value > 0 and f.share > 0 and f.share < 1)
   lu.assertStrContains(f.note, 'deberta-v3-xsmall')
 end

@@ -37,6 +37,14 @@ def decode(batch, dtype, goal, share=None, limit=''):
     return Row(title, goal, share, limit, ours=ours, peers=one if batch == 1 else many)
 
 
+def rank(tokens):
+    return Row(f'PairRM, pairs of {tokens} tokens, f32', 1.0, 60, FMA,
+               ours=lambda s: s.sppo('rank', 'f32', '--dtype', 'f32', '--prompt-tokens', tokens),
+               peers=lambda s: [s.worker('torch', 'PyTorch', f'transformers DeBERTa, {t}', 'rank',
+                                         '--dtype', t, '--prompt-tokens', tokens, '--repeats', 2)
+                                for t in ('float32', 'bfloat16')])
+
+
 def mixed_peers(s):
     work = s.folder / 'mixed-work.json'
     return [s.llama_server(t, work, *options) for t in TYPES for options in ((), ('-kvu',))] + [
@@ -90,6 +98,8 @@ ROWS = {
                                '--no-recompute', '--precomputed'),
                          s.trl('sppo_hard, f32, reference precomputed', '--f32',
                                '--precomputed')]),
+    'rank_128': rank(128),
+    'rank_512': rank(512),
     'round': Row(
         'a round of recipes/smollm2.lua', 4.0, pairs=1, ours=lambda s: s.own('round', 'f32'),
         peers=lambda s: [s.worker('round', 'PyTorch', 'transformers generate, training loop',

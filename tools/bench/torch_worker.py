@@ -4,7 +4,8 @@ one line of JSON. Each mode warms up once, then measures; `value` is the median.
     prefill    512 tokens, logits of the last one                        tokens/s
     generate   a batch of one prompt, sampled answers of one length      tokens/s after the prompt
     mixed      the prompts and answer lengths of a work file             sampled tokens/s
-    train      an SPPO step, 4 prompts x 2 answers, 128 + 128 tokens     s a step"""
+    train      an SPPO step, 4 prompts x 2 answers, 128 + 128 tokens     s a step
+    rank       PairRM's module, random weights, pairs of one length      tokens/s (no --model)"""
 
 import argparse
 import json
@@ -13,7 +14,8 @@ import time
 
 import torch
 import torch.nn.functional as functional
-from transformers import AutoModelForCausalLM, StoppingCriteria, StoppingCriteriaList
+from transformers import (AutoModelForCausalLM, DebertaV2Config, DebertaV2Model,
+                          StoppingCriteria, StoppingCriteriaList)
 
 SAMPLING = {'do_sample': True, 'temperature': 0.7, 'top_p': 0.9, 'top_k': 0, 'pad_token_id': 2}
 ETA = 1000
@@ -143,10 +145,40 @@ def train(model, options):
             'unit': 's', 'tokens': ids.numel()}
 
 
+class PairRM(torch.nn.Module):
+    """The module of llm-blender at the size of llm-blender/PairRM, but for the table of words, which
+    is only looked up: hidden states at three marks, a head for each candidate."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = DebertaV2Model(DebertaV2Config(
+            vocab_size=1024, hidden_size=1024, num_hidden_layers=24, num_attention_heads=16,
+            intermediate_size=4096, relative_attention=True, share_att_key=True,
+            pos_att_type=['p2c', 'c2p'], norm_rel_ebd='layer_norm', position_biased_input=False,
+            type_vocab_size=0, position_buckets=256, max_relative_positions=-1))
+        self.head = torch.nn.Sequential(torch.nn.Linear(2048, 1024), torch.nn.Tanh(),
+                                        torch.nn.Linear(1024, 1))
+
+    def forward(self, ids, marks):
+        hidden = self.body(ids, attention_mask=torch.ones_like(ids)).last_hidden_state
+        source, first, second = (hidden[:, mark] for mark in marks)
+        left, right = (self.head(torch.cat([source, x], -1)) for x in (first, second))
+        return left - right
+
+
+@torch.inference_mode()
+def rank(_, options):
+    model, n = PairRM().eval().to(getattr(torch, options.dtype)), options.prompt_tokens
+    pairs = max(1, 2048 // n)
+    ids = torch.randint(4, 1000, (pairs, n))
+    seconds = timed(options.repeats, lambda: model(ids, (1, n // 2, 3 * n // 4)))
+    return {**rate(pairs * n, seconds), 'unit': 'tokens/s'}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('mode', choices=['prefill', 'generate', 'mixed', 'train'])
-    parser.add_argument('--model', required=True)
+    parser.add_argument('mode', choices=['prefill', 'generate', 'mixed', 'train', 'rank'])
+    parser.add_argument('--model')
     parser.add_argument('--work', help='work file of `mixed`')
     parser.add_argument('--dtype', default='float32')
     parser.add_argument('--threads', type=int, default=2)
@@ -160,8 +192,8 @@ def main():
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(1)
-    model = AutoModelForCausalLM.from_pretrained(options.model,
-                                                 dtype=getattr(torch, options.dtype)).eval()
+    model = options.model and AutoModelForCausalLM.from_pretrained(
+        options.model, dtype=getattr(torch, options.dtype)).eval()
     print(json.dumps(globals()[options.mode](model, options)))
 
 

@@ -1,4 +1,4 @@
---- PairRM: pairs a second at deberta-v3-large's size (or that of --model deberta-v3-small, ..), for
+--- PairRM: tokens a second at deberta-v3-large's size (or that of --model deberta-v3-small, ..), for
 --- pairs of some lengths, as a share of the machine's multiply-adds.
 
 local cost = require 'sppo.bench.cost'
@@ -46,13 +46,13 @@ return function(bench)
     local figure = measure.steady(probe, bench.repeats or 3, run)
     local flops = cost.pair_flops(model.config, n)
     bench.result {
-      name = ('%s, pairs of %d tokens'):format(dtype, n), value = count / figure.seconds,
-      unit = 'pairs/s', low = count / figure.slowest, high = count / figure.fastest,
+      name = ('%s, pairs of %d tokens'):format(dtype, n), value = count * n / figure.seconds,
+      unit = 'tokens/s', low = count * n / figure.slowest, high = count * n / figure.fastest,
       repeats = figure.repeats, limit = figure.limit, limit_unit = probe.unit,
       share = count * flops / figure.seconds / 1e9 / figure.limit, steady = figure.steady,
       dtype = dtype, batch = count,
-      note = ('random weights of deberta-v3-%s\'s shape; %.0f tokens/s'):format(size,
-        count * n / figure.seconds),
+      note = ('random weights of deberta-v3-%s\'s shape; %.2f pairs/s'):format(size,
+        count / figure.seconds),
     }
   end
   for _, p in ipairs(nn.parameters(model.net)) do p.owner[p.key]:release() end
