@@ -88,6 +88,17 @@ function M.number(name, value, kind, low, high)
   return value
 end
 
+--- 'recipe.lua:12: ' for a function of the user's, '' for one of sppo's own or of C: what it gives
+--- is wrong, and that is where it stands.
+---@param fn function
+---@return string
+function M.place(fn)
+  local info = debug.getinfo(fn, 'S')
+  local path = info.source:match('^@(.*)$')
+  if not path or path:find('^lua/sppo/') or path:find('/lua/sppo/', 1, true) then return '' end
+  return ('%s:%d: '):format(path, info.linedefined)
+end
+
 --- Raises unless type(value) == wanted.
 function M.type(name, value, wanted)
   if type(value) ~= wanted then

@@ -68,7 +68,8 @@ function M.metrics(p, prompts, new, old, seed)
       count, tokens = count + 1, tokens + #a.tokens
       clipped = clipped + (a.stopped and 0 or 1)
       if p.pass then
-        local ok = p.pass(prompt, a.text, { stopped = a.stopped, tokens = #a.tokens }) and 1 or 0
+        local detail = { stopped = a.stopped, tokens = #a.tokens }
+        local ok = preference.passes(p, prompt, a.text, detail) and 1 or 0
         passed = passed + ok
         local kind = prompt.kind
         if kind then

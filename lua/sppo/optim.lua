@@ -16,9 +16,17 @@ local M = {}
 
 local makers = {}
 
+--- An option's value, or PyTorch's default.
+local function option(of, o, key, default, low, high)
+  if o[key] == nil then return default end
+  return check.number(('%s: %s'):format(of, key), o[key], 'number', low, high)
+end
+
 function makers.rmsprop(o)
   check.options('rmsprop', o, { 'alpha', 'eps', 'weight_decay' })
-  local alpha, eps, decay = o.alpha or 0.99, o.eps or 1e-8, o.weight_decay or 0
+  local alpha = option('rmsprop', o, 'alpha', 0.99, 0, 1)
+  local eps = option('rmsprop', o, 'eps', 1e-8, 0, 1)
+  local decay = option('rmsprop', o, 'weight_decay', 0, 0, 1e6)
   return { states = { 'v' }, step = function(p, grad, state, lr, scale)
     try(C.sppo_rmsprop_step(p.h, grad, state.v.h, lr, alpha, eps, decay, scale))
   end }
@@ -26,8 +34,10 @@ end
 
 function makers.adamw(o)
   check.options('adamw', o, { 'beta1', 'beta2', 'eps', 'weight_decay' })
-  local beta1, beta2, eps = o.beta1 or 0.9, o.beta2 or 0.999, o.eps or 1e-8
-  local decay = o.weight_decay or 0.01
+  local beta1 = option('adamw', o, 'beta1', 0.9, 0, 0.999999)
+  local beta2 = option('adamw', o, 'beta2', 0.999, 0, 0.999999999)
+  local eps = option('adamw', o, 'eps', 1e-8, 0, 1)
+  local decay = option('adamw', o, 'weight_decay', 0.01, 0, 1e6)
   return { states = { 'm', 'v' }, step = function(p, grad, state, lr, scale, number)
     try(C.sppo_adamw_step(p.h, grad, state.m.h, state.v.h, lr, beta1, beta2, eps, decay, scale,
       number))
@@ -36,7 +46,7 @@ end
 
 function makers.sgd(o)
   check.options('sgd', o, { 'weight_decay' })
-  local decay = o.weight_decay or 0
+  local decay = option('sgd', o, 'weight_decay', 0, 0, 1e6)
   return { states = {}, step = function(p, grad, _, lr, scale)
     try(C.sppo_sgd_step(p.h, grad, lr, decay, scale))
   end }

@@ -41,6 +41,8 @@ function M.group(model, source, answers)
 end
 
 --- Tokens of the pair (i, j) of a group, alone.
+---@param pair { group: sppo.pairrm.Group, i: integer, j: integer }
+---@return integer
 function M.pair_tokens(pair)
   local g = pair.group
   return #g.source + #g.answers[pair.i] + #g.answers[pair.j]

@@ -2,6 +2,9 @@
 --- of P(y beats pi_t) and the matrix, and gives indices, chosen first, or nil and why the prompt is
 --- left out. After the indices it may give other estimates to train with, one for each answer.
 
+local check = require 'sppo.check'
+local engine = require 'sppo.ffi'
+
 local M = {}
 
 local function same_tokens(a, b)
@@ -66,6 +69,48 @@ function M.all(answers, wins)
   end)
   if wins[order[1]] == wins[order[#order]] then return nil, 'tie' end
   return order
+end
+
+--- Calls a selector of the user's; raises unless it gives what the built-in ones do.
+---@param selector function
+---@param answers table[]
+---@param wins number[]
+---@param matrix number[][]
+---@return integer[]? indices, string|number[]? reason_or_estimates
+function M.call(selector, answers, wins, matrix)
+  local indices, more = selector(answers, wins, matrix)
+  local k, seen = #answers, {}
+  local function bad(...)
+    engine.raise('argument', ('%sselect: %s'):format(check.place(selector),
+      (...):format(select(2, ...))))
+  end
+  if indices == nil then
+    if more ~= nil and type(more) ~= 'string' then
+      bad('after nil comes a text that says why, got a %s', type(more))
+    end
+    return nil, more or 'tie'
+  end
+  if type(indices) ~= 'table' or #indices < 2 then
+    bad('indices of at least two answers are wanted, chosen first, got %s',
+      type(indices) == 'table' and #indices .. ' of them' or 'a ' .. type(indices))
+  end
+  for n, i in ipairs(indices) do
+    if type(i) ~= 'number' or i % 1 ~= 0 or i < 1 or i > k then
+      bad('index %d is %s, the answers are 1..%d', n, tostring(i), k)
+    end
+    if seen[i] then bad('answer %d is there twice', i) end
+    seen[i] = true
+  end
+  if more == nil then return indices end
+  if type(more) ~= 'table' or #more ~= k then
+    bad('the estimates must be a number for each of %d answers, got %s', k,
+      type(more) == 'table' and #more .. ' of them' or 'a ' .. type(more))
+  end
+  for i = 1, k do
+    local text = check.number_text(('estimate %d'):format(i), more[i], 'number', 0, 1)
+    if text then bad('%s', text) end
+  end
+  return indices, more
 end
 
 local rounded = require('ffi').new('float[1]')

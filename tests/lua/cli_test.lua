@@ -47,26 +47,74 @@ function T.test_no_arguments_without_a_terminal()
   lu.assertStrContains(err, 'Usage: sppo VERB')
 end
 
+--- Every verb that `sppo help` names: its help fits a terminal of 100 columns and 40 lines, has the
+--- options that all have, and ends with at least two examples of itself.
 function T.test_help_of_every_verb()
   local code, out, err = sppo 'help'
   lu.assertEquals({ code, err }, { 0, '' })
-  local verbs = 0
-  for verb in ('run new validate ls report gen rank tok cat inspect repl test bench doctor ' ..
-    'completion version'):gmatch('%w+') do
-    verbs = verbs + 1
-    lu.assertStrContains(out, '\n  ' .. verb .. ' ')
-    local verb_code, text, verb_err = sppo(verb .. ' --help')
-    lu.assertEquals({ verb_code, verb_err }, { 0, '' })
-    lu.assertStrContains(text, 'Usage: sppo ' .. verb)
-    local examples = text:match('Examples:\n(.*)$')
-    local _, count = examples:gsub('\n%s*[^\n]*sppo', '')
-    lu.assertTrue(count >= 1, verb)
-    local _, help_text = sppo('help ' .. verb)
-    lu.assertEquals(help_text, text)
+  local function assert_fits(text, what)
     local _, lines = text:gsub('\n', '')
-    lu.assertTrue(lines <= 45, verb .. ': more than a screen')
+    lu.assertTrue(lines <= 40, ('%s: %d lines'):format(what, lines))
+    for line in text:gmatch('[^\n]+') do
+      lu.assertTrue(#line <= 100, ('%s: %d columns: %s'):format(what, #line, line))
+    end
+    lu.assertNil(text:find('[\t\27]'), what)
   end
-  lu.assertEquals(verbs, 16)
+  assert_fits(out, 'help')
+  local verbs = {}
+  for verb in out:gmatch('\n  (%l+)  ') do verbs[#verbs + 1] = verb end
+  lu.assertTrue(#verbs >= 23, #verbs)
+  local known = ' ' .. table.concat(verbs, ' ') .. ' '
+  for verb in ('run new validate ls report data plan eval train gen chat rank tok export cat ' ..
+    'inspect repl test bench doctor completion version help'):gmatch('%l+') do
+    lu.assertStrContains(known, ' ' .. verb .. ' ')
+  end
+  for _, verb in ipairs(verbs) do
+    if verb ~= 'help' then
+      local verb_code, text, verb_err = sppo(verb .. ' --help')
+      lu.assertEquals({ verb_code, verb_err }, { 0, '' })
+      lu.assertStrContains(text, 'Usage: sppo ' .. verb)
+      assert_fits(text, verb)
+      for _, option in ipairs { '--threads N', '-v, --verbose', '-q, --quiet', '-h, --help' } do
+        lu.assertStrContains(text, option, false, false, verb)
+      end
+      local examples, count = text:match('\nExamples:\n(.*)$'), 0
+      for line in examples:gmatch('[^\n]+') do
+        count = count + (line:find('sppo ' .. verb, 1, true) and 1 or 0)
+      end
+      lu.assertTrue(count >= 2, verb .. ': examples')
+      local _, help_text = sppo('help ' .. verb)
+      lu.assertEquals(help_text, text)
+    end
+  end
+end
+
+--- With --json stdout has JSON objects, a line each, and nothing else; whatever the environment
+--- asks for, nothing is coloured.
+function T.test_json_and_colour()
+  local recipe = quoted(require('sppo.cli.test').root .. '/recipes/tiny.lua')
+  local pairs_file = quoted(write('p.jsonl', '{"prompt":"a"}\n{"prompt":"b"}\n'))
+  for _, case in ipairs {
+    { 'ls --json ' .. quoted(folder), 0 }, { 'plan --json --hardware h100 ' .. recipe, 0 },
+    { 'validate --json ' .. recipe, 0 }, { 'validate --json ' .. recipe .. ' seed=x', 2 },
+    { 'validate --json none.lua', 2 }, { 'validate --keys --json', 0 },
+    { 'eval --json ' .. recipe .. ' start evaluate.k=1', 0 },
+    { 'data stats --json ' .. pairs_file, 0 }, { 'data head --json ' .. pairs_file, 0 },
+    { 'cat --resolved ' .. recipe, 0 }, { 'bench load --json --repeats 1 --model none', 0 },
+  } do
+    local code, out, err = sppo(case[1], 'CLICOLOR_FORCE=1 FORCE_COLOR=1')
+    lu.assertEquals(code, case[2], case[1] .. err)
+    lu.assertEquals(err, '', case[1])
+    for line in out:gmatch('[^\n]+') do
+      local value, why = require('sppo.json').decode(line)
+      lu.assertEquals(type(value), 'table', ('%s: %s: %s'):format(case[1], line, tostring(why)))
+    end
+    lu.assertNil(out:find('\27', 1, true), case[1])
+  end
+  for _, arguments in ipairs { 'help', 'doctor', 'version', 'run none.lua', 'validate --keys' } do
+    local _, out, err = sppo(arguments, 'CLICOLOR_FORCE=1 FORCE_COLOR=1')
+    lu.assertNil((out .. err):find('\27', 1, true), arguments)
+  end
 end
 
 function T.test_unknown_verb()

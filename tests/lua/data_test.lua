@@ -463,7 +463,7 @@ end
 function tests.test_help()
   local code, out = sppo('--help')
   lu.assertEquals(code, 0)
-  lu.assertTrue(select(2, out:gsub('\n', '\n')) <= 25)
+  lu.assertTrue(select(2, out:gsub('\n', '\n')) <= 27)
   for line in out:gmatch '[^\n]+' do lu.assertTrue(#line <= 90, line) end
 end
 

@@ -255,11 +255,11 @@ end
 -- ---- a plan and a run ----
 
 local TINY = [[
-local prompts = {}
+local prompts, held_out = {}, {}
 for i = 1, 24 do
-  local tokens = {}
-  for j = 1, 6 + i % 5 do tokens[j] = 3 + (i * j) % 500 end
-  prompts[i] = { tokens = tokens }
+  local tokens, others = {}, {}
+  for j = 1, 6 + i % 5 do tokens[j], others[j] = 3 + (i * j) % 500, 600 + (i * j) % 500 end
+  prompts[i], held_out[i] = { tokens = tokens }, { tokens = others }
 end
 return {
   name = 'plan', rounds = 1, seed = 3,
@@ -269,7 +269,7 @@ return {
     rope_theta = 10000, rms_norm_eps = 1e-5, max_position_embeddings = 256,
     tie_word_embeddings = true,
   } },
-  prompts = prompts, held_out = prompts,
+  prompts = prompts, held_out = held_out,
   sample = { k = 4, max_new_tokens = 24, batch = 16 },
   -- The first answer is the best, the last the worst: every prompt gives a pair.
   preference = function(_, answers)

@@ -86,7 +86,7 @@ return {
     'FILE:8: sample.max_new_tokens must be an integer in 1..1048576, got 12.5',
     'FILE:10: train.loss is \'spo\', it must be one of ' ..
       'dpo, hinge, ipo, ipo_mean, kto_pair, sppo, sppo_hard, sppo_single (did you mean \'sppo\'?)',
-    'FILE:11: train.lr has 1 values for 2 rounds',
+    'FILE:11: train.lr has 1 value for 2 rounds',
     'FILE:12: train.eta(2) must be a number in 1e-09..1000000000, got \'x\'',
     ('FILE:13: train.clip must be a number in 0..1000000000, got %.14g'):format(0 / 0),
     'FILE:14: train.recompute must be a boolean, got string',
@@ -116,7 +116,8 @@ end
 
 function tests.test_not_a_recipe()
   fails('return 3', 'FILE: a recipe returns a table, this one returned number')
-  fails('', 'FILE: a recipe returns a table, this one returned nil')
+  fails('', 'FILE: a recipe returns a table, this one returned nil; its last line is: ' ..
+    'return { .. }')
   local _, err = load 'return {\n  name = \'x\'\n  rounds = 2,\n}'
   lu.assertStrMatches(err, 'FILE:3: .*expected.* near \'rounds\'')
   lu.assertEquals(engine.kind_of(err), 'runtime') -- the text was changed for this test
@@ -134,10 +135,10 @@ function tests.test_usage_errors_are_known()
   shell.in_folder(function(folder)
     files.write(folder .. '/r.lua', 'return {')
     local _, err = recipe_of.load(folder .. '/r.lua')
-    lu.assertEquals(engine.kind_of(err), 'usage')
+    lu.assertEquals(engine.kind_of(err), 'recipe')
     files.write(folder .. '/r.lua', 'return {}')
     _, err = recipe_of.load(folder .. '/r.lua')
-    lu.assertEquals(engine.kind_of(err), 'usage')
+    lu.assertEquals(engine.kind_of(err), 'recipe')
   end)
 end
 
@@ -171,6 +172,7 @@ function tests.test_schedules()
   lu.assertEquals({ train.lr, train.eta }, { 1e-6, 250 })
   -- Round 0 has an evaluation only: as round 1.
   lu.assertEquals(recipe_of.at_round(recipe, 'evaluate', 0).k, 1)
+  lu.assertEquals(recipe_of.at_round(recipe, 'evaluate', 0).temperature, 1)
   local resolved = recipe_of.resolved(recipe)
   lu.assertEquals(resolved.sample.temperature, { 1, 1 / 2, 1 / 3 })
   lu.assertStrMatches(resolved.preference, 'function %(.*r%.lua:5%)')

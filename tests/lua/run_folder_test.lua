@@ -166,8 +166,8 @@ function tests.test_locked()
     }
     folder:close()
     lu.assertEquals({ code, out }, { 2, '' })
-    lu.assertEquals(err,
-      ('sppo: %s/LOCK: locked by process %d\n'):format(path, require('sppo.host').process_id()))
+    lu.assertEquals(err, ('sppo: %s/LOCK: locked by process %d: wait for it, or take another ' ..
+      'folder (out=DIR)\n'):format(path, require('sppo.host').process_id()))
     lu.assertEquals(files.list(path), { 'LOCK' })
   end)
 end
@@ -192,7 +192,8 @@ function tests.test_nothing_is_left()
       t.prompts = function(round) return round < 3 and t.held_out or {} end
       return t]])
     local code, _, err = shell.sppo { 'run', path .. '/r.lua', 'out=' .. out }
-    lu.assertEquals({ code, err }, { 2, 'sppo: prompts: round 3 has no prompts\n' })
+    lu.assertEquals({ code, err }, { 2,
+      ('sppo: prompts: round 3 has no prompts\ntry: sppo validate %s/r.lua\n'):format(path) })
     lu.assertFalse(files.exists(out .. '/LOCK'))
   end)
 end
@@ -209,7 +210,8 @@ function tests.test_prompt_longer_than_the_context()
     lu.assertEquals({ code, out }, { 2, '' })
     lu.assertStrContains(err,
       'prompt 2 has 60 tokens; with max_new_tokens = 12 that is more than the context of 64')
-    lu.assertEquals(select(2, err:gsub('\n', '')), 1)
+    lu.assertStrContains(err, '\ntry: correct it; the same command goes on from here\n')
+    lu.assertEquals(select(2, err:gsub('\n', '')), 2)
   end)
 end
 

@@ -56,11 +56,19 @@ function tests.test_validate()
     lu.assertStrContains(out, 'warning: there is no held_out')
     lu.assertStrContains(out, 'prompts, round 2: 16')
     lu.assertNil(out:find('round 3', 1, true))
-    recipe 'r.prompts, r.held_out = { "a", "b" }, { "b", "c" }'
+    recipe ('local function p(i) return { tokens = { i } } end\n' ..
+      'r.prompts, r.held_out = { p(1), p(2) }, { p(2), p(3) }')
     code, out = shell.sppo { 'validate', path }
     lu.assertEquals(code, 0)
     lu.assertStrContains(out, 'warning: 1 of 2 held_out prompts are training prompts too')
-    recipe 'r.prompts = function(round) return round < 3 and { "a" } or {} end'
+    -- Held-out prompts of the training of different rounds; a schedule of max_prompt.
+    recipe('local function p(i) return { tokens = { i } } end\n' ..
+      'r.train.max_prompt = { 3, 2, 1 }\n' ..
+      'r.prompts, r.held_out = function(t) return { p(t) } end, { p(1), p(2), p(3), p(4) }')
+    code, out = shell.sppo { 'validate', path }
+    lu.assertEquals(code, 0)
+    lu.assertStrContains(out, 'warning: 3 of 4 held_out prompts are training prompts too')
+    recipe 'r.prompts = function(round) return round < 3 and { { tokens = { 1 } } } or {} end'
     fails(2, { 'validate', path }, 'prompts: round 3 has no prompts')
     fails(2, { 'validate', path, 'rounds' }, "validate: 'rounds' is not key=value")
   end)
@@ -103,7 +111,9 @@ function tests.test_completion()
   for _, name in ipairs { 'bash', 'zsh', 'fish' } do
     local code, out = shell.sppo { 'completion', name }
     lu.assertEquals(code, 0)
-    for _, verb in ipairs { 'run', 'validate', 'completion' } do lu.assertStrContains(out, verb) end
+    for _, verb in ipairs { 'run', 'validate', 'eval', 'train', 'completion' } do
+      lu.assertStrContains(out, verb)
+    end
     lu.assertStrContains(out, 'temperature')
   end
   fails(2, { 'completion', 'bsh' }, "unknown shell 'bsh' (did you mean 'bash'?)")

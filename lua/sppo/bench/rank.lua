@@ -1,5 +1,5 @@
---- PairRM: tokens a second at deberta-v3-large's size (or that of --model deberta-v3-small, ..), for
---- pairs of some lengths, as a share of the machine's multiply-adds.
+--- PairRM: tokens a second at deberta-v3-large's size (or that of --model deberta-v3-small, ..),
+--- for pairs of some lengths, as a share of the machine's multiply-adds.
 
 local cost = require 'sppo.bench.cost'
 local measure = require 'sppo.bench.measure'

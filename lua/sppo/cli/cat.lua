@@ -7,12 +7,15 @@ local M = {
   examples = {
     'sppo cat runs/tiny/metrics.jsonl runs/tiny/round-1/preference.msgpack',
     'sppo cat runs/tiny/round-3/weights/model.safetensors | head',
+    'sppo cat --resolved recipes/tiny.lua train.lr=1e-3 | grep train',
   },
 }
 
 function M.define(parser)
   parser:argument('files', 'Record files, JSON, JSON lines, safetensors, GGUF, text.'):args('+')
     :argname('FILE')
+  parser:flag('--resolved', 'Of a recipe (and key=value) or a run: every value, and where it is ' ..
+    'from: the file and line, the command line, the environment, the default.')
 end
 
 local function json_line(value)
@@ -61,7 +64,27 @@ function writers.gguf(path)
   for _, t in ipairs(kind.tensors(file, 'gguf')) do json_line(t) end
 end
 
+--- Every value of a recipe, or of the one that a run was made with.
+local function resolved(args)
+  local path = args.files[1]
+  local folder = path:gsub('(.)/+$', '%1')
+  if require('sppo.files').exists(folder .. '/recipe.origins.jsonl') then
+    if args.files[2] then
+      exit.usage(('cat: %s is a run, whose values are what they were'):format(path),
+        'sppo cat --resolved ' .. path)
+    end
+    return copy(folder .. '/recipe.origins.jsonl')
+  end
+  local run = require 'sppo.cli.run'
+  local overrides = run.split({ unpack(args.files, 2) }, 'cat')
+  local recipe_of = require 'sppo.selfplay.recipe'
+  local recipe, err = recipe_of.load(path, overrides)
+  if not recipe then run.bad_recipe(path, err) end
+  for _, entry in ipairs(recipe_of.listing(recipe)) do json_line(entry) end
+end
+
 function M.run(args)
+  if args.resolved then return resolved(args) end
   for _, path in ipairs(args.files) do
     local kind, err = require('sppo.cli.kind').of(path)
     if not kind then exit.data(err) end

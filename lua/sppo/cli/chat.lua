@@ -1,6 +1,7 @@
 --- `sppo chat`: a conversation with a model, line by line.
 
 local exit = require 'sppo.cli.exit'
+local number = require 'sppo.cli.number'
 local output = require 'sppo.cli.output'
 
 local M = {
@@ -21,7 +22,8 @@ function M.define(parser)
   parser:argument('model', 'Folder or GGUF file, or the name of a fetched model.')
   parser:option('--system', 'A system message.'):argname('TEXT')
   for _, o in ipairs(options) do
-    parser:option(o[1], o[2]):argname('N'):default(tostring(o[3])):convert(tonumber)
+    parser:option(o[1], o[2]):argname('N'):default(tostring(o[3]))
+      :convert(number.drawing(o[1]))
   end
   parser:option('--dtype', 'How weights are kept: f32, bf16 or q8_0.'):default('bf16')
 end

@@ -37,7 +37,8 @@ function M.run()
   line('models', '%s', #names > 0 and table.concat(names, ', ') or
     'none (tools/fetch-model smollm2 fetches one)')
   line('disk', '%.1f GiB free here', files.disk_free('.') / 2^30)
-  for _, name in ipairs { 'SPPO_HOME', 'SPPO_CPU', 'SPPO_LUA', 'SPPO_CHECKED_MEMORY' } do
+  for _, name in ipairs { 'SPPO_HOME', 'SPPO_CPU', 'SPPO_LUA', 'SPPO_CHECKED_MEMORY',
+    'SPPO_RECIPE_SECONDS' } do
     if os.getenv(name) then line('set', '%s=%s', name, os.getenv(name)) end
   end
   local cpu, most = kernels()

@@ -25,21 +25,34 @@ end
 --- Ends the program quietly with a code.
 function M.leave(code) error({ code = code }, 0) end
 
+--- The kind of a caught error.
+---@param err { message: string, kind?: string }
+---@return string
+function M.kind(err)
+  if err.kind then return err.kind end
+  local loaded = package.loaded['sppo.ffi']
+  return loaded and loaded.kind_of(tostring(err.message)) or 'runtime'
+end
+
+--- The exit code of a caught error.
+---@param err { message: string, kind?: string, exit?: integer }
+---@return integer
+function M.code(err) return err.exit or M.codes[M.kind(err)] or 1 end
+
+--- Files' and users' texts in an error can't move the cursor or colour the terminal.
+local function printable(text)
+  return (text:gsub('[%z\1-\8\11-\31\127]', function(c) return ('\\%d'):format(c:byte()) end))
+end
+
 --- Prints a caught error on stderr; returns its exit code.
 ---@param err { message: string, kind?: string, try?: string, traceback?: string }
 ---@param verbose? boolean
 function M.report(err, verbose)
-  local message = tostring(err.message or err)
-  local kind = err.kind
-  if not kind then
-    local loaded = package.loaded['sppo.ffi']
-    kind = loaded and loaded.kind_of(message) or 'runtime'
-  end
   io.stdout:flush()
-  io.stderr:write('sppo: ', message, '\n')
-  if err.try then io.stderr:write('try: ', err.try, '\n') end
+  io.stderr:write('sppo: ', printable(tostring(err.message or err)), '\n')
+  if err.try then io.stderr:write('try: ', printable(err.try), '\n') end
   if verbose and err.traceback then io.stderr:write((err.traceback:gsub('^\n', '')), '\n') end
-  return err.exit or M.codes[kind] or 1
+  return M.code(err)
 end
 
 return M

@@ -1,6 +1,7 @@
 --- `sppo gen`: text from a model, as it is drawn.
 
 local exit = require 'sppo.cli.exit'
+local number = require 'sppo.cli.number'
 local output = require 'sppo.cli.output'
 
 local M = {
@@ -23,9 +24,11 @@ local options = {
 function M.define(parser)
   parser:argument('model', 'Folder or GGUF file, or the name of a fetched model.')
   parser:argument('prompt', 'What to say to it; - or nothing: read from stdin.'):args('?')
-  parser:option('-k', 'Number of answers.'):argname('K'):default('1'):convert(tonumber)
+  parser:option('-k', 'Number of answers.'):argname('K'):default('1')
+    :convert(number.drawing '-k')
   for _, o in ipairs(options) do
-    parser:option(o[1], o[2]):argname('N'):default(tostring(o[3])):convert(tonumber)
+    parser:option(o[1], o[2]):argname('N'):default(tostring(o[3]))
+      :convert(number.drawing(o[1]))
   end
   parser:option('--dtype', 'How weights are kept: f32, bf16 or q8_0.'):default('f32')
   parser:flag('--raw', 'Continue the text as it is, without the chat template.')

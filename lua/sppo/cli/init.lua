@@ -16,6 +16,8 @@ local verbs = {
   { 'report', 'a page that shows what happened in a run, or several side by side' },
   { 'data', 'what files of prompts and pairs hold, and share' },
   { 'plan', 'memory, work and time of a recipe, without running it' },
+  { 'eval', 'how often a model\'s answers win, on a recipe\'s held-out prompts' },
+  { 'train', 'a recipe\'s training on pairs that are there already' },
   { 'gen', 'text from a model' },
   { 'chat', 'a conversation with a model, line by line' },
   { 'rank', 'answers from best to worst, by PairRM' },
@@ -53,8 +55,11 @@ local function overview()
   lines[#lines + 1] = 'Examples:'
   for _, text in ipairs(examples) do lines[#lines + 1] = '  ' .. text end
   lines[#lines + 1] = ''
-  lines[#lines + 1] = '`sppo VERB --help` tells more of each.'
-  lines[#lines + 1] = ''
+  lines[#lines + 1] = '`sppo VERB --help` tells more of each. In the environment, ' ..
+    'SPPO_ARG_TRAIN_LR=1e-6'
+  lines[#lines + 1] = 'is as train.lr=1e-6 on every command line that has none.'
+  lines[#lines + 1] =
+    'Results go to stdout, progress and errors to stderr; neither is coloured.'
   lines[#lines + 1] = 'Exit status: ' .. table.concat(status, '\n')
   return table.concat(lines, '\n') .. '\n'
 end
@@ -75,12 +80,9 @@ end
 local function define(parser, module)
   if module.define then module.define(parser) end
   parser:option('--threads', 'Threads that ops use (default: one a processor).'):argname('N')
-    :convert(function(text)
-      local n = tonumber(text)
-      if n and n >= 1 and n <= 256 and n == math.floor(n) then return n end
-      return nil, ('--threads must be an integer in 1..256, got \'%s\''):format(text)
-    end)
+    :convert(require('sppo.cli.number').option('--threads', 'integer', 1, 256))
   parser:flag('-v --verbose', 'More to see; tracebacks of errors.')
+  parser:flag('-q --quiet', 'No progress on stderr.')
   return parser
 end
 
@@ -93,6 +95,7 @@ function M.parser(name)
   if name == 'help' or not summary_of(name) then return end
   local module = require('sppo.cli.' .. name)
   local parser = require 'argparse'('sppo ' .. name, sentence(summary_of(name)))
+  parser:help_max_width(96)
   parser:epilog('Examples:\n  ' .. table.concat(module.examples, '\n  '))
   return define(parser, module)
 end
@@ -131,7 +134,7 @@ local function run_verb(name, arguments)
     local text = args:gsub('\n', ' '):gsub(' Did you mean (.-)%?$', ' (did you mean %1?)')
     exit.usage(text:gsub('^%u', string.lower), 'sppo ' .. name .. ' --help')
   end
-  M.verbose = args.verbose
+  M.verbose, M.verb, M.recipe = args.verbose, name, args.recipe
   if args.threads then require('sppo').threads(args.threads) end
   return module.run(args, parser)
 end
@@ -175,15 +178,31 @@ local function handler(err)
   return { message = tostring(err), traceback = debug.traceback('', 2) }
 end
 
+--- What to type next after an error that does not say it itself; nil if nothing comes to mind.
+local function next_step(err)
+  local code, recipe = exit.code(err), M.recipe
+  -- What ends in "(out=DIR)" has said it.
+  local said = tostring(err.message):find('(out=DIR)', 1, true)
+  if code ~= exit.codes.usage or not M.verb or said then return end
+  if recipe and err.message:find(recipe .. ': cannot open', 1, true) then
+    return 'sppo new --list'
+  end
+  if not recipe or exit.kind(err) ~= 'recipe' then return ('sppo %s --help'):format(M.verb) end
+  if M.verb == 'validate' then return 'sppo validate --keys' end
+  return 'sppo validate ' .. recipe
+end
+
 --- Runs the command line; returns the exit code.
 ---@param argv string[]
 ---@return integer
 function M.main(argv)
+  M.verbose, M.verb, M.recipe = nil, nil, nil
   local ok, result = xpcall(dispatch, handler, argv)
   local code = ok and (result or 0)
   if ok then ok, result = xpcall(require('sppo.cli.output').flush, handler) end
   if ok then return code end
   if result.code then return result.code end -- exit.leave
+  result.try = result.try or next_step(result)
   return exit.report(result, M.verbose)
 end
 

@@ -18,21 +18,62 @@ function M.define(parser)
     :argname('key=value')
   parser:option('--only', 'Run this stage alone: ' .. table.concat(stages, ', ') .. '.')
     :argname('STAGE')
-  parser:flag('-q --quiet', 'No progress on stderr.')
 end
 
---- key=value arguments as { key, value } pairs, for `verb`.
-function M.split(overrides, verb)
-  local list = {}
-  for i, text in ipairs(overrides) do
-    local key, value = text:match('^([%a_][%w_.]*)=(.*)$')
-    if not key then
-      exit.usage(('%s: \'%s\' is not key=value'):format(verb, text),
-        ('sppo %s --help'):format(verb))
-    end
-    list[i] = { key, value }
+--- What the command line and the environment (SPPO_ARG_TRAIN_LR=1e-6) change in a recipe.
+---@param arguments string[]  key=value
+---@param verb string
+---@return sppo.Override[]
+function M.split(arguments, verb)
+  local overrides = require 'sppo.selfplay.overrides'
+  local environment, given, err
+  given, err = overrides.split(arguments)
+  if given then environment, err = overrides.environment() end
+  if not environment then exit.usage(('%s: %s'):format(verb, err), 'sppo validate --keys') end
+  return overrides.merged(environment, given)
+end
+
+--- Raises what `recipe.load` said of a recipe: whatever it is, the user's command line names it.
+---@param path string
+---@param err string
+function M.bad_recipe(path, err)
+  local io = require('sppo.ffi').kind_of(err) == 'io'
+  error({ message = err, kind = io and 'usage' or 'recipe',
+    try = not io and ('correct it, then sppo validate %s'):format(path) or nil }, 0)
+end
+
+--- Runs a recipe with progress on stderr, until it is done or asked to stop.
+---@param path string
+---@param options table   as selfplay.run has them, but for progress, say, stop, begun
+---@param quiet? boolean
+---@return integer?       exit code
+function M.execute(path, options, quiet)
+  host.catch_stop()
+  local p = require('sppo.cli.progress').new { quiet = quiet }
+  local begun
+  options.stop = host.stop_requested
+  options.begun = function() begun = true end
+  options.say = function(text) p:line(text) end
+  options.progress = function(label, done, total, parts)
+    if label then p:show(label, done, total, parts and table.concat(parts, '  '))
+    else p:clear() end
   end
-  return list
+  local ok, result = xpcall(require('sppo.selfplay').run, function(err)
+    return type(err) == 'table' and err
+      or { message = tostring(err), traceback = debug.traceback('', 2) }
+  end, path, options)
+  p:clear()
+  if not ok then
+    local kind = result.kind or require('sppo.ffi').kind_of(result.message)
+    if begun and exit.codes[kind] == exit.codes.recipe then
+      result.try = result.try or 'correct it; the same command goes on from here'
+    end
+    error(result, 0)
+  end
+  if result == 'stopped' then
+    io.stderr:write('sppo: stopped; the same command goes on from here\n')
+    return exit.codes.stopped
+  end
 end
 
 function M.run(args)
@@ -45,28 +86,7 @@ function M.run(args)
         'sppo run --help')
     end
   end
-  host.catch_stop()
-  local p = require('sppo.cli.progress').new { quiet = args.quiet }
-  local selfplay = require 'sppo.selfplay'
-  local ok, result = xpcall(selfplay.run, function(err)
-    return type(err) == 'table' and err
-      or { message = tostring(err), traceback = debug.traceback('', 2) }
-  end, args.recipe, {
-    overrides = overrides,
-    only = args.only,
-    stop = host.stop_requested,
-    say = function(text) p:line(text) end,
-    progress = function(label, done, total, parts)
-      if label then p:show(label, done, total, parts and table.concat(parts, '  '))
-      else p:clear() end
-    end,
-  })
-  p:clear()
-  if not ok then error(result, 0) end
-  if result == 'stopped' then
-    io.stderr:write('sppo: stopped; the same command goes on from here\n')
-    return exit.codes.stopped
-  end
+  return M.execute(args.recipe, { overrides = overrides, only = args.only }, args.quiet)
 end
 
 return M

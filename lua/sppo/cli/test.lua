@@ -14,7 +14,7 @@ function M.define(parser)
   parser:option('--except', 'Leave out tests whose name holds this text.'):argname('TEXT')
   parser:flag('--list', 'Print the names and run nothing.')
   parser:option('--seed', 'Seed of the random numbers in tests.'):argname('N'):default('1')
-    :convert(tonumber)
+    :convert(require('sppo.cli.number').option('--seed', 'number', -2^53, 2^53))
 end
 
 local function load_luaunit()
@@ -103,7 +103,6 @@ function M.run(args)
   local luaunit = load_luaunit()
   local root = find_root()
   package.path = ('%s/?.lua;%s/tests/?.lua;%s'):format(root, root, package.path)
-  if not args.seed then exit.usage('test: --seed must be a number', 'sppo test --help') end
   M.seed, M.root = args.seed, root
   -- Every op of every test: its kernel takes the work memory that meta counts for it.
   require('sppo.ffi').C.sppo_workspace_check(1)

@@ -116,7 +116,7 @@ function M.tag(tag)
   local out = { kind = kind, optional = false }
   if kind == 'param' or kind == 'field' then
     local name, mark
-    name, mark, rest = rest:match '^([%w_.]+)(%??)%s*(.*)$'
+    name, mark, rest = rest:match '^(%[?[%w_.]+%]?)(%??)%s*(.*)$'
     out.name, out.optional = name, mark == '?'
   end
   local stop = type_end(rest)

@@ -256,7 +256,7 @@ end
 function M.of(path, options)
   options = options or {}
   local recipe, err = recipe_of.load(path, options.overrides)
-  if not recipe then engine.raise('usage', err) end
+  if not recipe then engine.raise(engine.kind_of(err) == 'io' and 'usage' or 'recipe', err) end
   local hint = recipe.values.plan
   if not recipe.values.prompts then
     engine.raise('usage', ('%s: has no prompts: a plan is of the stages of self-play, not of ' ..

@@ -1,6 +1,7 @@
 --- Sources of preference behind one form: `prefer(prompt, answers, details)` gives the K x K matrix
 --- P with P[i][j] = P(answer i beats answer j).
 
+local check = require 'sppo.check'
 local engine = require 'sppo.ffi'
 
 local M = {}
@@ -33,7 +34,8 @@ function M.matrix(preference, prompt, answers, details)
   local k = #answers
   local function bad(...)
     local what = (...):format(select(2, ...))
-    engine.raise('argument', ('preference: prompt %s: %s'):format(tostring(prompt.id), what))
+    engine.raise('argument', ('%spreference: prompt %s: %s'):format(check.place(preference.prefer),
+      tostring(prompt.id), what))
   end
   if type(p) ~= 'table' or #p ~= k then
     bad('a matrix of %d rows was expected, got %s', k,
@@ -54,6 +56,21 @@ function M.matrix(preference, prompt, answers, details)
     end
   end
   return p
+end
+
+--- Whether an answer passes; raises unless the source says true or false.
+---@param preference sppo.Preference  one with `pass`
+---@param prompt table
+---@param answer string
+---@param detail table   { stopped, tokens } of the answer
+---@return boolean
+function M.passes(preference, prompt, answer, detail)
+  local value = preference.pass(prompt, answer, detail)
+  if type(value) ~= 'boolean' then
+    engine.raise('argument', ('%spreference.pass: prompt %s: true or false is wanted, got %s'
+      ):format(check.place(preference.pass), tostring(prompt.id), tostring(value)))
+  end
+  return value
 end
 
 --- Estimates of P(y_i beats pi_t): each row's mean, itself included at 1/2 (the paper, section

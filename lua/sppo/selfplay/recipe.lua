@@ -1,193 +1,34 @@
---- Reading a recipe: loading the file, overrides from the command line, validation with all errors
---- at once, and the values of a round.
+--- A recipe from its file: with overrides and defaults, checked with all errors at once; where its
+--- values are from, and those of a round.
 
 local check = require 'sppo.check'
 local engine = require 'sppo.ffi'
-local files = require 'sppo.files'
-local host = require 'sppo.host'
+local overrides_of = require 'sppo.selfplay.overrides'
+local recipe_check = require 'sppo.selfplay.recipe_check'
+local recipe_file = require 'sppo.selfplay.recipe_file'
 local schema = require 'sppo.selfplay.schema'
 
 local M = {}
 
---- Line on which a key such as 'train.lr' is set in the recipe's text, or nil: that of 'lr' from
---- where 'train' is set.
-local function line_of(source, path)
-  local number, part = 0, path:gmatch('[^.]+')
-  local key = part()
-  for line in (source .. '\n'):gmatch('(.-)\n') do
-    number = number + 1
-    local from = 1
-    while key do
-      local _, stop = line:find('%f[%w_]' .. key:gsub('[^%w_]', '%%%0') .. '%s*=%f[^=]', from)
-      if not stop then break end
-      key, from = part(), stop + 1
-      if not key then return number end
-    end
-  end
-end
+local MOST_BASES = 20
 
-local function known_keys(section)
-  local keys = {}
-  for key in pairs(section) do keys[#keys + 1] = key end
-  table.sort(keys)
-  return keys
-end
-
-local function fits(kind, value)
-  if kind == 'integer' or kind == 'number' then return type(value) == 'number' end
-  for name in kind:gmatch('%a+') do
-    if name ~= 'or' and type(value) == name then return true end
-  end
-  return false
-end
-
---- Text of what is wrong with one value, or nil.
-local function leaf_text(name, spec, value)
-  if spec.type == 'number' or spec.type == 'integer' then
-    return check.number_text(name, value, spec.type, spec.low, spec.high)
-  end
-  if not fits(spec.type, value) then
-    return ('%s must be a %s, got %s'):format(name, spec.type, type(value))
-  end
-  if spec.one_of and type(value) == 'string' then
-    for _, allowed in ipairs(spec.one_of) do
-      if value == allowed then return end
-    end
-    local hint = check.suggest(value, spec.one_of)
-    return ('%s is \'%s\', it must be one of %s%s'):format(name, value,
-      table.concat(spec.one_of, ', '),
-      hint and (' (did you mean \'%s\'?)'):format(hint) or '')
-  end
-  if spec.pattern and not value:match(spec.pattern) then
-    return ('%s is \'%s\': letters, digits, . _ - only, a letter or digit first'):format(name,
-      value)
-  end
-end
-
---- A section that is given by the name of a preset, as a table; another value as it is.
-local function preset_of(spec, value)
-  local preset = spec and spec.presets and spec.presets[value]
-  if not preset then return value end
-  local copy = {}
-  for key, v in pairs(preset) do copy[key] = v end
-  return copy
-end
-
---- Checks a section's keys and fills defaults; errors go to `report(name, text)`, the name being
---- 'train.lr'. A recipe with a `run` of its own may leave out what only self-play needs.
-local function check_section(values, section, prefix, rounds, own_run, report)
-  for key in pairs(values) do
-    if not section[key] then
-      local hint = check.suggest(tostring(key), known_keys(section))
-      report(prefix .. tostring(key), ('unknown key \'%s%s\'%s'):format(prefix, tostring(key),
-        hint and (' (did you mean \'%s\'?)'):format(prefix .. hint) or ''))
-    end
-  end
-  for _, key in ipairs(known_keys(section)) do
-    local spec, value, name = section[key], values[key], prefix .. key
-    if spec.section then
-      value = preset_of(spec, value)
-      if spec.presets and type(value) == 'string' then
-        report(name, check.unknown(name, value, known_keys(spec.presets)))
-      elseif value ~= nil and type(value) ~= 'table' then
-        report(name, ('%s must be a table, got %s'):format(name, type(value)))
-      else
-        values[key] = value or {}
-        check_section(values[key], spec.section, name .. '.', rounds, own_run, report)
-      end
-    elseif value == nil then
-      local required = spec.required == 'always' or spec.required and not own_run
-      if required then report(name, ('%s is missing'):format(name)) end
-      values[key] = spec.default
-    elseif spec.schedule and type(value) == 'function' then
-      for round = 1, rounds do
-        local ok, result = pcall(value, round)
-        local text = not ok and ('%s: %s'):format(name, result)
-          or leaf_text(('%s(%d)'):format(name, round), spec, result)
-        if text then report(name, text) end
-      end
-    elseif spec.schedule and type(value) == 'table' then
-      if #value ~= rounds then
-        report(name, ('%s has %d values for %d rounds'):format(name, #value, rounds))
-      end
-      for round, entry in ipairs(value) do
-        local text = leaf_text(('%s[%d]'):format(name, round), spec, entry)
-        if text then report(name, text) end
-      end
-    else
-      local text = leaf_text(name, spec, value)
-      if text then report(name, text) end
-    end
-  end
-end
-
---- A value from the command line: a number, true, false, a list in braces, or text.
-local function parse_value(text)
-  if tonumber(text) then return tonumber(text) end
-  if text == 'true' then return true end
-  if text == 'false' then return false end
-  local inner = text:match('^{(.*)}$')
-  if inner then
-    local list = {}
-    for entry in inner:gmatch('[^,%s]+') do list[#list + 1] = parse_value(entry) end
-    return list
-  end
-  return text
-end
-
---- Sets `a.b` in the recipe; unknown names are left to validation.
-local function override(values, path, text)
-  local node = values
-  local parts = {}
-  for part in path:gmatch('[^.]+') do parts[#parts + 1] = part end
-  for i = 1, #parts - 1 do
-    node[parts[i]] = preset_of(schema.keys[path:match('^[^.]+')], node[parts[i]])
-    if type(node[parts[i]]) ~= 'table' then node[parts[i]] = {} end
-    node = node[parts[i]]
-  end
-  node[parts[#parts]] = parse_value(text)
-end
-
--- Texts of the recipes that the one being loaded is made from.
+-- Recipes that the one being loaded is made from: { path, source }.
 local bases = {}
-
---- Runs a recipe's text; its value, its text; nil, err.
-local function evaluate(path)
-  local source, err = files.read(path, 2^24)
-  -- The repository's recipes are in the binary too, for a run from anywhere.
-  if path:find('^recipes/') then source = source or host.embedded(path) end
-  if not source then return nil, err end
-  local chunk
-  if source:byte(1) == 27 then
-    err = path .. ': is bytecode; a recipe is text'
-  else
-    source = source:gsub('^#![^\n]*', '')
-    chunk, err = loadstring(source, '@' .. path)
-  end
-  if not chunk then
-    engine.kind('usage', err)
-    return nil, err
-  end
-  local ok, values = xpcall(chunk, function(e) return e end)
-  if not ok then
-    engine.kind('usage', tostring(values))
-    return nil, tostring(values)
-  end
-  if type(values) ~= 'table' then
-    err = ('%s: a recipe returns a table, this one returned %s'):format(path, type(values))
-    engine.kind('usage', err)
-    return nil, err
-  end
-  return values, source
-end
 
 --- Another recipe's table, for a recipe to change and return; raises if it can't be loaded.
 ---@param path string  as for `sppo run`
 ---@return sppo.RecipeFile
 function M.base(path)
-  local values, source = evaluate(path)
+  check.type('base: the recipe', path, 'string')
+  if #bases >= MOST_BASES then
+    engine.raise('recipe', ('%s: recipes are based on each other in a circle, or more than %d deep'
+      ):format(path, MOST_BASES))
+  end
+  bases[#bases + 1] = { path = path, source = '' }
+  local base = bases[#bases]
+  local values, source = recipe_file.run(path)
   if not values then error(source, 0) end
-  bases[#bases + 1] = source
+  base.source = source
   return values
 end
 
@@ -196,54 +37,124 @@ end
 ---@field source string     text of the file
 ---@field sources string    that, and the texts of the recipes it is made from
 ---@field path string
+---@field origins table<string, string>  where each value is from: 'train.lr' -> 'recipe.lua:12'
 
---- Loads, overrides and validates a recipe; nil, err with every error on a line of its own.
----@param path string
----@param overrides? { [1]: string, [2]: string }[]  key, value
----@return sppo.Recipe?
-function M.load(path, overrides)
-  bases = {}
-  local values, source = evaluate(path)
-  if not values then return nil, source end
-  local sources = source .. table.concat(bases, '\n')
-  for _, o in ipairs(overrides or {}) do override(values, o[1], o[2]) end
+--- Where a key, or else its section, is set in the texts of the recipe and its bases:
+--- 'recipe.lua:12', line; nil.
+local function place_of(texts, name)
+  local section, line_of_section
+  for _, text in ipairs(texts) do
+    text.lines = text.lines or recipe_file.lines(text.source)
+    local line, whole = recipe_file.line_of(text.lines, name)
+    local order = text == texts[1] and line or 0
+    if whole then return ('%s:%d'):format(text.path, line), order end
+    if line and not section then
+      section, line_of_section = ('%s:%d'):format(text.path, line), order
+    end
+  end
+  return section, line_of_section
+end
 
-  local errors = {}
+--- Where every value is from: the file and line, the override, or 'default'. To be called before
+--- defaults are filled in.
+local function origins_of(values, texts, overrides)
+  local origins = {}
+  for _, key in ipairs(schema.list()) do
+    local value = values
+    for part in key.name:gmatch('[^.]+') do
+      value = type(value) == 'table' and value[part] or nil
+    end
+    origins[key.name] = value == nil and 'default' or place_of(texts, key.name) or texts[1].path
+    for _, o in ipairs(overrides) do
+      if (key.name .. '.'):sub(1, #o[1] + 1) == o[1] .. '.' or
+        (o[1] .. '.'):sub(1, #key.name + 1) == key.name .. '.' then
+        origins[key.name] = overrides_of.text(o)
+      end
+    end
+  end
+  return origins
+end
+
+--- Errors that were reported, as texts in the order of the file's lines.
+local function collector(path, texts, overrides)
+  local errors, wrong = {}, {}
   local function report(name, text)
-    local line, place = line_of(source, name), path .. ':'
-    if line then place = ('%s:%d:'):format(path, line) end
-    for _, o in ipairs(overrides or {}) do
+    local place, line = place_of(texts, name)
+    place = (place or path) .. ':'
+    for _, o in ipairs(overrides) do
       if (o[1] .. '.'):sub(1, #name + 1) == name .. '.' then
-        line, place = math.huge, ('%s=%s:'):format(o[1], o[2])
+        line, place = math.huge, overrides_of.text(o) .. ':'
       end
     end
     errors[#errors + 1] = { line = line or 0, number = #errors, text = place .. ' ' .. text }
+    wrong[name] = true
   end
-  local rounds = type(values.rounds) == 'number' and values.rounds or schema.keys.rounds.default
-  check_section(values, schema.keys, '', rounds, values.run, report)
-  for _, key in ipairs { 'prompts', 'held_out', 'validation' } do
-    if type(values[key]) == 'table' and #values[key] == 0 then
-      report(key, key .. ' has no prompts')
-    end
-  end
-  if #errors > 0 then
+  local function sorted()
     table.sort(errors, function(a, b)
       if a.line ~= b.line then return a.line < b.line end
       return a.number < b.number
     end)
-    for i, e in ipairs(errors) do errors[i] = e.text end
-    local err = table.concat(errors, '\n')
-    engine.kind('usage', err)
-    return nil, err
+    local out = {}
+    for i, e in ipairs(errors) do out[i] = e.text end
+    return out
   end
-  values.out = values.out or 'runs/' .. values.name
+  return report, sorted, errors, wrong
+end
+
+--- Held-out answers are drawn as the training's are, unless the recipe says otherwise.
+local function follow_sample(values, origins)
   for _, key in ipairs { 'max_new_tokens', 'temperature', 'top_p', 'top_k', 'min_p' } do
     local default = schema.keys.evaluate.section[key].default
     if values.evaluate[key] == nil or values.evaluate[key] == default then
       values.evaluate[key] = values.sample[key]
+      if origins['evaluate.' .. key] == 'default' then
+        origins['evaluate.' .. key] = 'sample.' .. key
+      end
     end
   end
-  return { values = values, source = source, sources = sources, path = path }
+end
+
+--- Loads, overrides and looks at a recipe; nil, err if it gives no table. Beside it all that is
+--- wrong with it, a text each with its place; the recipe is to be used only if that is nothing.
+---@param path string
+---@param overrides? sppo.Override[]
+---@param own_run? boolean  something else than self-play runs it, and needs no prompts, preference
+---@return sppo.Recipe?, string[]|string errors, table<string, boolean>? wrong  keys of errors
+function M.examine(path, overrides, own_run)
+  overrides, bases = overrides or {}, {}
+  local values, source = recipe_file.run(path)
+  if not values then return nil, source end
+  local texts, sources = { { path = path, source = source } }, { source }
+  for i, base in ipairs(bases) do
+    texts[i + 1], sources[i + 1] = base, base.source
+  end
+  local report, sorted, errors, wrong = collector(path, texts, overrides)
+  for _, o in ipairs(overrides) do
+    local text = overrides_of.apply(values, o)
+    if text then report(o[1], text) end
+  end
+  local origins = origins_of(values, texts, overrides)
+  recipe_check.all(values, path, report, own_run)
+  if #errors == 0 then
+    if values.out == nil then values.out, origins.out = 'runs/' .. values.name, 'name' end
+    follow_sample(values, origins)
+  end
+  return { values = values, source = source, sources = table.concat(sources, '\n'), path = path,
+    origins = origins }, sorted(), wrong
+end
+
+--- Loads, overrides and validates a recipe; nil, err with every error on a line of its own.
+---@param path string
+---@param overrides? sppo.Override[]
+---@param own_run? boolean  as for `examine`
+---@return sppo.Recipe?
+function M.load(path, overrides, own_run)
+  local recipe, errors = M.examine(path, overrides, own_run)
+  if not recipe then return nil, errors end
+  if #errors == 0 then return recipe end
+  local err = table.concat(errors, '\n')
+  engine.kind('recipe', err)
+  return nil, err
 end
 
 --- The recipe with some values changed, `changes` being nested as the recipe is; nil, err.
@@ -261,18 +172,17 @@ function M.changed(recipe, changes)
     return out
   end
   local values, errors = merged(recipe.values, changes), {}
-  check_section(values, schema.keys, '', values.rounds, values.run, function(_, text)
-    errors[#errors + 1] = text
-  end)
+  recipe_check.all(values, recipe.path, function(_, text) errors[#errors + 1] = text end)
   if #errors == 0 then
-    return { values = values, source = recipe.source, sources = recipe.sources, path = recipe.path }
+    return { values = values, source = recipe.source, sources = recipe.sources, path = recipe.path,
+      origins = recipe.origins }
   end
   local err = table.concat(errors, '; ')
-  engine.kind('usage', err)
+  engine.kind('recipe', err)
   return nil, err
 end
 
---- A section with its schedules resolved for a round.
+--- A section with its schedules resolved for a round; round 0, the start's evaluation, is as 1.
 ---@param recipe sppo.Recipe
 ---@param section 'sample'|'train'|'evaluate'
 ---@param round integer
@@ -280,8 +190,9 @@ function M.at_round(recipe, section, round)
   local out = {}
   for key, value in pairs(recipe.values[section]) do
     local spec = schema.keys[section].section[key]
-    if spec.schedule and type(value) == 'function' then value = value(round)
-    elseif spec.schedule and type(value) == 'table' then value = value[math.max(1, round)] end
+    local at = math.max(1, round)
+    if spec.schedule and type(value) == 'function' then value = value(at)
+    elseif spec.schedule and type(value) == 'table' then value = value[at] end
     out[key] = value
   end
   return out
@@ -295,9 +206,18 @@ function M.resolved(recipe)
       local info = debug.getinfo(value, 'S')
       return ('function (%s:%d)'):format(info.short_src, info.linedefined)
     end
-    if type(value) ~= 'table' or depth > 6 then return value end
-    local out = {}
-    for k, v in pairs(value) do out[k] = plain(v, depth + 1) end
+    if type(value) == 'number' and (value ~= value or math.abs(value) == math.huge) then
+      return tostring(value)
+    end
+    local kind = type(value)
+    if kind == 'number' or kind == 'string' or kind == 'boolean' then return value end
+    if kind ~= 'table' then return kind end -- cdata, a thread
+    if depth > 6 then return 'table' end
+    local out, count = {}, 0
+    for _ in pairs(value) do count = count + 1 end
+    for k, v in pairs(value) do
+      out[count == #value and k or tostring(k)] = plain(v, depth + 1)
+    end
     return out
   end
   local out = {}
@@ -312,6 +232,27 @@ function M.resolved(recipe)
         for round = 1, recipe.values.rounds do out[section][key][round] = value(round) end
       end
     end
+  end
+  return out
+end
+
+--- Every key with its value and where it is from, in the order of the schema.
+---@param recipe sppo.Recipe
+---@return { key: string, value: any, from: string }[]
+function M.listing(recipe)
+  local values, out = M.resolved(recipe), {}
+  for _, name in ipairs { 'prompts', 'held_out', 'validation' } do
+    local given = recipe.values[name]
+    if type(given) == 'table' then values[name] = ('%d prompts'):format(#given)
+    elseif type(given) == 'function' then values[name] = 'a function of the round'
+    else values[name] = given end
+  end
+  for i, key in ipairs(schema.list()) do
+    local value = values
+    for part in key.name:gmatch('[^.]+') do
+      if type(value) == 'table' then value = value[part] end
+    end
+    out[i] = { key = key.name, value = value, from = recipe.origins[key.name] }
   end
   return out
 end

@@ -17,7 +17,8 @@ Folder.__index = Folder
 
 --- The stages of the manifest; none if there is none yet.
 local function read_stages(path)
-  for _, name in ipairs { 'manifest.json', 'recipe.lua', 'recipe.resolved.json' } do
+  for _, name in ipairs { 'manifest.json', 'recipe.lua', 'recipe.resolved.json',
+    'recipe.origins.jsonl' } do
     files.recover(path .. '/' .. name)
   end
   path = path .. '/manifest.json'
@@ -42,7 +43,10 @@ function M.open(path)
   if not lock then
     local kind = engine.kind_of(err)
     -- Another process has it: the caller's mistake.
-    engine.raise(kind == 'state' and 'usage' or kind, err)
+    if kind == 'state' then
+      engine.raise('usage', err .. ': wait for it, or take another folder (out=DIR)')
+    end
+    engine.raise(kind, err)
   end
   local ok, stages = pcall(read_stages, path)
   if not ok then

@@ -35,7 +35,7 @@ local function count(most, doc) return { type = 'integer', low = 1, high = most,
 local sampling = {
   k = integer(1, 4096, nil, 'answers of each prompt'),
   temperature = number(0, 100, 1, '0: the likeliest token'),
-  top_p = number(0, 1, 1, 'draw from the likeliest tokens of this total probability; 1: off'),
+  top_p = number(1e-9, 1, 1, 'draw from the likeliest tokens of this total probability; 1: off'),
   top_k = integer(0, 2^30, 0, 'draw from the k likeliest tokens; 0: off'),
   min_p = number(0, 1, 0, 'draw from tokens at least this likely, relative to the likeliest'),
   max_new_tokens = integer(1, 2^20, nil, 'tokens at which an answer is cut'),
@@ -52,7 +52,8 @@ end
 
 --- Sections hold keys, leaves have a type.
 M.keys = {
-  name = { type = 'string', required = 'always', pattern = '^[%w][%w._-]*$',
+  name = { type = 'string', required = 'always', pattern = '^[%w][%w._-]*$', most = 100,
+    pattern_text = 'letters, digits, . _ - only, a letter or digit first',
     doc = 'letters, digits, . _ -' },
   out = { type = 'string', doc = 'the run folder; runs/NAME if left out' },
   seed = { type = 'integer', low = 0, high = 2^53, default = 1,

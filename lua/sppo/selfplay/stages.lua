@@ -1,5 +1,6 @@
 --- The five stages of a round: each reads the files of the one before it and writes its own.
 
+local check = require 'sppo.check'
 local compat = require 'sppo.compat'
 local engine = require 'sppo.ffi'
 local evaluate = require 'sppo.evaluate'
@@ -10,6 +11,7 @@ local model_of = require 'sppo.model'
 local msgpack = require 'sppo.msgpack'
 local preference = require 'sppo.preference'
 local prompts = require 'sppo.selfplay.prompts'
+local recipe_file = require 'sppo.selfplay.recipe_file'
 local recipe_of = require 'sppo.selfplay.recipe'
 local report_run = require 'sppo.report.run'
 local run_folder = require 'sppo.selfplay.run_folder'
@@ -44,6 +46,9 @@ function M.new(recipe, folder, options)
   files.write(folder:file('recipe.lua'), recipe.source)
   local resolved = json.encode(recipe_of.resolved(recipe), { indent = true })
   files.write(folder:file('recipe.resolved.json'), resolved .. '\n')
+  local listing = {}
+  for i, entry in ipairs(recipe_of.listing(recipe)) do listing[i] = json.encode(entry) end
+  files.write(folder:file('recipe.origins.jsonl'), table.concat(listing, '\n') .. '\n')
   return setmetatable({
     recipe = recipe, folder = folder, rounds = recipe.values.rounds,
     preference = recipe.values.preference and preference.new(recipe.values.preference),
@@ -91,7 +96,10 @@ function Run:drop_model()
   self.model, self.model_round = nil, nil
 end
 
-local function stop_ids(model)
+--- What ends an answer of a model.
+---@param model sppo.Model
+---@return integer[]
+function M.stop_ids(model)
   return #model.eos_ids > 0 and model.eos_ids or { 0 }
 end
 
@@ -122,7 +130,7 @@ function Run:sample_into(path, t, list, options, label)
     k = options.k, temperature = options.temperature, top_p = options.top_p, top_k = options.top_k,
     min_p = options.min_p, max_new_tokens = options.max_new_tokens, batch = options.batch,
     seed = self.recipe.values.seed, round = switches.same_draws and label == 'sample' and 1 or t,
-    stop_ids = stop_ids(model), shared = shared,
+    stop_ids = M.stop_ids(model), shared = shared,
     on_step = function(rows)
       drawn = drawn + rows
       local now = C.sppo_clock()
@@ -257,7 +265,7 @@ end
 --- the reason if it can't be trained on.
 local function row_of(record, judged, selector, options, switches)
   local wins, matrix = judged.wins, judged.matrix
-  local indices, reason = selector(record.answers, wins, matrix)
+  local indices, reason = select_of.call(selector, record.answers, wins, matrix)
   if not indices then return nil, reason end
   local estimates = reason or wins
   if #record.prompt > options.max_prompt and not switches.keep_end then return nil, 'too_long' end
@@ -412,6 +420,20 @@ local function check_rows(rows, t)
   end
 end
 
+--- A loss of the recipe's own, whose mistakes are said at its line.
+local function checked_loss(loss, path)
+  return function(b)
+    local ok, value = xpcall(loss, recipe_file.explain(path), b)
+    if not ok then error(value, 0) end
+    if not (tensor.is_tensor(value) and value:count() == 1) then
+      engine.raise('argument', ('%strain.loss: a tensor of one value is wanted, got %s'):format(
+        check.place(loss), tensor.is_tensor(value) and ('one of %d'):format(value:count()) or
+        'a ' .. type(value)))
+    end
+    return value
+  end
+end
+
 --- Trains a model on groups for an objective, with checkpoints, progress and metrics, and saves it
 --- as round t's weights. To be called inside a stage whose outputs are the two paths below.
 ---@param t integer
@@ -423,6 +445,9 @@ end
 function Run:fit(t, model, groups, options, objective)
   local name, checkpoint = ('round-%d/weights'):format(t), ('round-%d/checkpoint'):format(t)
   files.make_folder(self.folder:file('round-' .. t))
+  if type(options.loss) == 'function' then
+    options.loss = checked_loss(options.loss, self.recipe.path)
+  end
   local started, tokens = C.sppo_clock(), 0
   local before, current = self.folder:metrics_size(), 0
   local steps = math.ceil(#groups / options.batch) * options.epochs
@@ -489,7 +514,7 @@ end
 function Run:evaluate(t)
   local options = recipe_of.at_round(self.recipe, 'evaluate', t)
   local given = self.recipe.values[options.on]
-  if not given then return end
+  if not given or not self.preference then return end
   local list = prompts.list(given, t, options.on)
   local name = ('round-%d/evaluation.msgpack'):format(t)
   files.make_folder(self.folder:file('round-' .. t))
@@ -522,7 +547,12 @@ function Run:ends_after(t)
   local on_round = self.recipe.values.on_round
   if self.stopped or self.only or not on_round then return false end
   local metrics = assert(report_run.load(self.folder.path)).rounds[t] or {}
-  return on_round(t, metrics, self) == 'stop'
+  local answer = on_round(t, metrics, self)
+  if answer ~= nil and answer ~= 'stop' then
+    engine.raise('recipe', ('%son_round: gave %s after round %d; \'stop\' or nothing is wanted'
+      ):format(check.place(on_round), tostring(answer), t))
+  end
+  return answer == 'stop'
 end
 
 --- "round 2: pass rate 0.53, win rate 0.61 (0.56..0.66) against the start, mean length 38"
@@ -577,6 +607,16 @@ function Run:likelihood(t)
       ['likelihood/chosen_up'] = sums.chosen_up / #rows,
       ['likelihood/rejected_up'] = sums.rejected_up / #rows }
   end)
+end
+
+-- A recipe's own `run` calls these: a missing round is its mistake, said at its line.
+for _, name in ipairs { 'sample', 'prefer', 'select', 'given', 'train', 'evaluate',
+  'likelihood' } do
+  local method, least = Run[name], name == 'evaluate' and 0 or 1
+  Run[name] = function(self, t, ...)
+    check.number(('run:%s: the round'):format(name), t, 'integer', least, 1e6)
+    return method(self, t, ...)
+  end
 end
 
 -- ---- keys ----
