@@ -1,12 +1,17 @@
-/* device.c - which kernels belong to which device, what meta counts, and small process state.
- * The only file that knows whether CUDA was built in. */
+/* device.c - which kernels and which memory belong to which device, what meta counts, and small
+ * process state. The only file that knows whether CUDA was built in. */
 
-#include "core/error.h"
-#include "cpu/dispatch.h"
-#include "ops/op.h"
+#include "core/device.h"
 
 #include <stdatomic.h>
+#include <string.h>
 #include <time.h>
+
+#include "core/block_cache.h"
+#include "core/error.h"
+#include "cpu/dispatch.h"
+#include "cuda/device.h"
+#include "ops/op.h"
 
 #define SPPO_OP(NAME, name, inputs, outputs) [SPPO_OP_##NAME] = #name,
 static const char *const names[SPPO_OP_COUNT] = {
@@ -20,6 +25,7 @@ static const sppo__kernel meta_table[SPPO_OP_COUNT] = {
 };
 #undef SPPO_OP
 
+static const sppo__cuda_backend *cuda;  // known once a tensor can be there
 static atomic_int interrupted;
 static double cost_flops, cost_bytes, cost_read;
 
@@ -32,7 +38,51 @@ const char *sppo__op_name(sppo__op op) {
 }
 
 const sppo__kernel *sppo__kernels(sppo_device device) {
+    if (device == SPPO_DEVICE_CUDA) return cuda->kernels;
     return device == SPPO_DEVICE_META ? meta_table : sppo__cpu_table();
+}
+
+const char *sppo__device_name(sppo_device device) {
+    static const char *const device_names[] = {"cpu", "cuda", "meta"};
+    return device_names[device];
+}
+
+sppo_status sppo__device_open(sppo_device device) {
+    if (device != SPPO_DEVICE_CUDA) return SPPO_OK;
+#ifdef SPPO_CUDA
+    cuda = &sppo__cuda;
+    return cuda->open();
+#else
+    return sppo__fail(SPPO_ERR_DEVICE, TEXT_NO_CUDA);
+#endif
+}
+
+void *sppo__device_take(sppo_device device, int64_t bytes, int64_t room) {
+    return device == SPPO_DEVICE_CUDA ? cuda->take(bytes) : sppo__block_take(bytes, room);
+}
+
+void sppo__device_give(sppo_device device, void *data, int64_t bytes, int64_t room) {
+    if (device == SPPO_DEVICE_CUDA) cuda->give(data);
+    else sppo__block_give(data, bytes, room);
+}
+
+sppo_status sppo__device_zero(sppo_device device, const char *op, void *data, int64_t bytes) {
+    if (device == SPPO_DEVICE_CUDA) return cuda->zero(op, data, bytes);
+    memset(data, 0, (size_t)bytes);
+    return SPPO_OK;
+}
+
+sppo_status sppo__device_copy(const char *op, sppo_device to, void *dst, sppo_device from,
+                              const void *src, int64_t bytes) {
+    if (!bytes) return SPPO_OK;
+    if (to == SPPO_DEVICE_CPU && from == SPPO_DEVICE_CPU) {
+        memcpy(dst, src, (size_t)bytes);
+        return SPPO_OK;
+    }
+    sppo__cuda_way way = to == from               ? SPPO_CUDA_INSIDE
+                         : to == SPPO_DEVICE_CUDA ? SPPO_CUDA_UP
+                                                  : SPPO_CUDA_DOWN;
+    return cuda->copy(op, way, dst, src, bytes);
 }
 
 void sppo_interrupt_set(int on) {

@@ -17,6 +17,6 @@ sppo_status sppo__fail(sppo_status status, const char *format, ...)
 
 /* A mistake of the engine itself: prints and aborts. Never for what a user or a file can cause. */
 #define SPPO_ASSERT(x) ((x) ? (void)0 : sppo__assert_failed(#x, __FILE__, __LINE__))
-_Noreturn void sppo__assert_failed(const char *text, const char *file, int line);
+void sppo__assert_failed(const char *text, const char *file, int line) __attribute__((noreturn));
 
 #endif

@@ -31,6 +31,13 @@
 
 /* ---- devices ---- */
 #define TEXT_NO_CUDA "device 'cuda': this build has no CUDA (configure with -DSPPO_CUDA=ON)"
+#define TEXT_CUDA_OPEN "device 'cuda': %s"
+#define TEXT_CUDA "%s: CUDA says: %s"
+#define TEXT_CUBLAS "%s: cuBLAS says: %s"
+#define TEXT_CUDA_WEIGHT "%s: a weight in %s is not read on 'cuda' yet; use f32 or bf16"
+#define TEXT_CUDA_SIZE "%s: %lld values along one side are more than cuBLAS takes"
+#define TEXT_COPY_PANELS "copy: panels lie differently on '%s' and '%s'; unpack, copy, pack"
+#define TEXT_HOST_VALUES "%s: the tensor is on '%s'; copy it to 'cpu' first"
 #define TEXT_DEVICES "%s: inputs 0 and %d are on different devices, %s and %s"
 #define TEXT_CPU_NAME "SPPO_CPU: '%s' is none of avx512vnni, avx512, avx2, plain"
 #define TEXT_CPU_LACKS "SPPO_CPU: this processor lacks %s"
@@ -65,6 +72,7 @@
 #define TEXT_KV_PARENT "%s: slot %d takes no more tokens, %d slots continue it"
 #define TEXT_KV_FULL "%s: slot %d has room for %lld tokens, %lld are stored and %lld added"
 #define TEXT_KV_HEADS "attention: k is %s, the store has %d heads of %d"
+#define TEXT_KV_DEVICE "attention: the store is on '%s', q is on '%s'"
 #define TEXT_KV_GRAD "attention: no gradient flows through a key/value store"
 #define TEXT_SEGMENTS_STORE "segments_add: these segments have a store, add slots"
 #define TEXT_SEGMENTS_NO_STORE "%s: these segments have no store"

@@ -11,6 +11,7 @@
 #endif
 
 #include "core/block_cache.h"
+#include "core/device.h"
 #include "core/error.h"
 #include "core/storage.h"
 
@@ -54,6 +55,13 @@ static double mib(int64_t bytes) {
 
 static int64_t padded(int64_t bytes) {
     return (bytes + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+/* Bytes of a storage's block. A GPU's driver aligns by itself; there the size is exact, so that
+ * what runs past the end is seen by who looks for it. */
+static int64_t block_bytes(const sppo__storage *s) {
+    int64_t bytes = s->bytes ? s->bytes : 1;
+    return s->device == SPPO_DEVICE_CUDA ? bytes : padded(bytes);
 }
 
 static void count(account *a, sppo_memory_kind kind, int64_t bytes) {
@@ -145,11 +153,11 @@ static void give_to_arena(arena *r, sppo__storage *s) {
     c->first = s->data;
 }
 
-static sppo_status take_bytes(sppo__storage *s, int64_t bytes) {
+static sppo_status take_bytes(sppo__storage *s) {
     account *a = &accounts[s->device];
     bool meta = s->device == SPPO_DEVICE_META;
-    int64_t whole = padded(bytes ? bytes : 1);
-    arena *r = active >= 0 ? &arenas[active] : NULL;
+    int64_t whole = block_bytes(s);
+    arena *r = active >= 0 && s->device != SPPO_DEVICE_CUDA ? &arenas[active] : NULL;
     if (r && meta && !r->size) r->on_meta = true;
     if (r && meta == r->on_meta) {
         sppo_status st = take_from_arena(r, s, whole);
@@ -159,10 +167,10 @@ static sppo_status take_bytes(sppo__storage *s, int64_t bytes) {
     if (meta || s->data) return SPPO_OK;
     int64_t most = a->used + whole > a->peak ? a->used + whole : a->peak;
     if (a->limit && most > a->limit) most = a->limit;
-    s->data = sppo__block_take(whole, most - a->used - whole);
+    s->data = sppo__device_take(s->device, whole, most - a->used - whole);
     if (s->data) return SPPO_OK;
     if (s->arena) give_to_arena(&arenas[active], s);
-    return sppo__fail(SPPO_ERR_MEMORY, TEXT_MEMORY, s->made_by, mib(bytes), mib(a->used),
+    return sppo__fail(SPPO_ERR_MEMORY, TEXT_MEMORY, s->made_by, mib(s->bytes), mib(a->used),
                       largest_live(s->device));
 }
 
@@ -181,18 +189,19 @@ sppo_status sppo__storage_new(sppo__storage **out, sppo_device device, int64_t b
     s->kind = kind_now;
     s->bytes = bytes;
     s->made_by = made_by;
-    sppo_status st = take_bytes(s, bytes);
+    sppo_status st = take_bytes(s);
     if (st) {
         give_struct(s);
         return st;
     }
-    if (zero && s->data) memset(s->data, 0, (size_t)bytes);
     s->next = live;
     if (live) live->prev = s;
     live = s;
     if (s->arena <= 0) count(a, s->kind, bytes);
-    *out = s;
-    return SPPO_OK;
+    if (zero && s->data) st = sppo__device_zero(device, made_by, s->data, bytes);
+    if (st) sppo__storage_release(s);
+    else *out = s;
+    return st;
 }
 
 sppo_status sppo__work_new(sppo__storage **out, int64_t bytes, bool zero, const char *made_by) {
@@ -233,7 +242,7 @@ void sppo__storage_release(sppo__storage *s) {
         account *a = &accounts[s->device];
         count(a, s->kind, -s->bytes);
         // What is kept and what is used stay together within the most that was ever used.
-        if (s->data) sppo__block_give(s->data, padded(s->bytes ? s->bytes : 1), a->peak - a->used);
+        if (s->data) sppo__device_give(s->device, s->data, block_bytes(s), a->peak - a->used);
     }
     give_struct(s);
 }
@@ -272,6 +281,7 @@ int64_t sppo_memory_peak_kind(sppo_device device, sppo_memory_kind kind) {
 }
 
 int64_t sppo_memory_scratch(sppo_device device) {
+    if (device == SPPO_DEVICE_CUDA) return 0;
     return device == SPPO_DEVICE_META ? sppo_threads() * padded(meta_scratch)
                                       : sppo__scratch_bytes();
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/device.h"
 #include "core/error.h"
 #include "llm/philox.h"
 
@@ -76,7 +77,8 @@ sppo_status sppo__tensor_make(sppo_tensor **out, sppo_dtype dtype, sppo_device d
 
 sppo_status sppo_tensor_new(sppo_tensor **out, sppo_dtype dtype, sppo_device device, int ndim,
                             const int64_t *shape) {
-    if (device == SPPO_DEVICE_CUDA) return sppo__fail(SPPO_ERR_DEVICE, TEXT_NO_CUDA);
+    sppo_status st = sppo__device_open(device);
+    if (st) return st;
     return sppo__tensor_make(out, dtype, device, SPPO_LAYOUT_ROWS, ndim, shape, "new");
 }
 
@@ -143,14 +145,14 @@ static sppo_status check_values(const char *name, const sppo_tensor *t, int64_t 
 
 sppo_status sppo_tensor_read(const sppo_tensor *t, void *dst, int64_t bytes) {
     sppo_status st = check_values("read", t, bytes);
-    if (!st && bytes) memcpy(dst, sppo__raw(t), (size_t)bytes);
-    return st;
+    if (st) return st;
+    return sppo__device_copy("read", SPPO_DEVICE_CPU, dst, t->device, sppo__raw(t), bytes);
 }
 
 sppo_status sppo_tensor_write(sppo_tensor *t, const void *src, int64_t bytes) {
     sppo_status st = check_values("write", t, bytes);
-    if (!st && bytes) memcpy(sppo__raw(t), src, (size_t)bytes);
-    return st;
+    if (st) return st;
+    return sppo__device_copy("write", t->device, sppo__raw(t), SPPO_DEVICE_CPU, src, bytes);
 }
 
 void *sppo_tensor_data(sppo_tensor *t) {
@@ -164,9 +166,21 @@ sppo_status sppo_tensor_copy(sppo_tensor *dst, const sppo_tensor *src) {
                           sppo__shape_text(src), sppo__dtype_name(dst->dtype),
                           sppo__shape_text(dst));
     if (dst->device == SPPO_DEVICE_META && src->device == SPPO_DEVICE_META) return SPPO_OK;
-    sppo_status st = check_values("copy", src, sppo_tensor_bytes(src));
-    if (!st) st = sppo_tensor_write(dst, sppo__raw(src), sppo_tensor_bytes(src));
-    return st;
+    int64_t bytes = sppo_tensor_bytes(src);
+    sppo_status st = check_values("copy", src, bytes);
+    if (!st) st = check_values("copy", dst, bytes);
+    if (!st && src->layout == SPPO_LAYOUT_PANELS && src->device != dst->device)
+        st = sppo__fail(SPPO_ERR_DEVICE, TEXT_COPY_PANELS, sppo__device_name(src->device),
+                        sppo__device_name(dst->device));
+    if (st) return st;
+    return sppo__device_copy("copy", dst->device, sppo__raw(dst), src->device, sppo__raw(src),
+                             bytes);
+}
+
+sppo_status sppo__want_host(const char *name, const sppo_tensor *t) {
+    if (t->device == SPPO_DEVICE_CPU) return SPPO_OK;
+    if (t->device == SPPO_DEVICE_META) return sppo__fail(SPPO_ERR_DEVICE, TEXT_META_VALUES, name);
+    return sppo__fail(SPPO_ERR_DEVICE, TEXT_HOST_VALUES, name, sppo__device_name(t->device));
 }
 
 /* Four uniform numbers in (0, 1] for values 4 block .. 4 block + 3. */
@@ -177,32 +191,15 @@ static void uniforms(uint64_t seed, int64_t block, double u[4]) {
     for (int i = 0; i < 4; i++) u[i] = ((double)bits[i] + 1) / 4294967296.0;
 }
 
-sppo_status sppo_tensor_uniform(sppo_tensor *t, double low, double high, uint64_t seed) {
-    if (t->dtype != SPPO_DTYPE_F32)
-        return sppo__fail(SPPO_ERR_DTYPE, TEXT_WANT_DTYPE, "uniform", "x",
-                          sppo__dtype_name(t->dtype), "f32");
-    if (t->device == SPPO_DEVICE_META) return SPPO_OK;
-    sppo_status st = check_values("uniform", t, sppo_tensor_bytes(t));
-    if (st) return st;
-    float *x = sppo__f32(t);
-    int64_t n = sppo_tensor_count(t);
+static void draw_uniform(float *x, int64_t n, double low, double high, uint64_t seed) {
     double u[4];
     for (int64_t i = 0; i < n; i++) {
         if (i % 4 == 0) uniforms(seed, i / 4, u);
         x[i] = (float)(low + (high - low) * (1 - u[i % 4]));
     }
-    return SPPO_OK;
 }
 
-sppo_status sppo_tensor_normal(sppo_tensor *t, double mean, double deviation, uint64_t seed) {
-    if (t->dtype != SPPO_DTYPE_F32)
-        return sppo__fail(SPPO_ERR_DTYPE, TEXT_WANT_DTYPE, "normal", "x",
-                          sppo__dtype_name(t->dtype), "f32");
-    if (t->device == SPPO_DEVICE_META) return SPPO_OK;
-    sppo_status st = check_values("normal", t, sppo_tensor_bytes(t));
-    if (st) return st;
-    float *x = sppo__f32(t);
-    int64_t n = sppo_tensor_count(t);
+static void draw_normal(float *x, int64_t n, double mean, double deviation, uint64_t seed) {
     double u[4], z[4] = {0};
     for (int64_t i = 0; i < n; i++) {
         if (i % 4 == 0) {  // Box-Muller, two pairs a block
@@ -215,5 +212,35 @@ sppo_status sppo_tensor_normal(sppo_tensor *t, double mean, double deviation, ui
         }
         x[i] = (float)(mean + deviation * z[i % 4]);
     }
-    return SPPO_OK;
+}
+
+/* Drawn by the CPU for every device: the same values. */
+static sppo_status draw(const char *name, sppo_tensor *t, double a, double b, uint64_t seed,
+                        void (*fill)(float *x, int64_t n, double a, double b, uint64_t seed)) {
+    if (t->dtype != SPPO_DTYPE_F32)
+        return sppo__fail(SPPO_ERR_DTYPE, TEXT_WANT_DTYPE, name, "x", sppo__dtype_name(t->dtype),
+                          "f32");
+    if (t->device == SPPO_DEVICE_META) return SPPO_OK;
+    int64_t bytes = sppo_tensor_bytes(t);
+    sppo_status st = check_values(name, t, bytes);
+    if (st) return st;
+    if (t->device == SPPO_DEVICE_CPU) {
+        fill(sppo__f32(t), sppo_tensor_count(t), a, b, seed);
+        return SPPO_OK;
+    }
+    float *values = calloc(1, (size_t)bytes + 1);  // panels have padding, which is zero
+    if (!values)
+        return sppo__fail(SPPO_ERR_MEMORY, TEXT_MEMORY, name, (double)bytes / 1048576, 0.0, "");
+    fill(values, sppo_tensor_count(t), a, b, seed);
+    st = sppo_tensor_write(t, values, bytes);
+    free(values);
+    return st;
+}
+
+sppo_status sppo_tensor_uniform(sppo_tensor *t, double low, double high, uint64_t seed) {
+    return draw("uniform", t, low, high, seed, draw_uniform);
+}
+
+sppo_status sppo_tensor_normal(sppo_tensor *t, double mean, double deviation, uint64_t seed) {
+    return draw("normal", t, mean, deviation, seed, draw_normal);
 }

@@ -103,6 +103,9 @@ sppo_status sppo__tensor_make(sppo_tensor **out, sppo_dtype dtype, sppo_device d
                               sppo_layout layout, int ndim, const int64_t *shape,
                               const char *made_by);
 
+/* SPPO_ERR_DEVICE unless the values are in the CPU's memory. */
+sppo_status sppo__want_host(const char *name, const sppo_tensor *t);
+
 /* Identity references, as the tape holds them. */
 void sppo__node_retain(sppo_tensor *t);
 void sppo__node_release(sppo_tensor *t);

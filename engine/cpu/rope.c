@@ -1,15 +1,14 @@
 /* rope.c - rotary position embedding, half-split: value i of a head is paired with value i + D/2.
- *
- * Frequencies and angles are rounded to f32 where Hugging Face's Llama rounds them: at position
- * 100,000 one rounding of a frequency moves an angle by 0.006. */
+ * Angles are rounded to f32 where Hugging Face's Llama rounds them. */
 
 #include <math.h>
 
 #include "cpu/cpu.h"
 #include "cpu/simd.h"
 #include "llm/segments.h"
+#include "ops/rope.h"
 
-enum { HALF = 128, TOKENS = 16 };  // largest D / 2; tokens in a task
+enum { HALF = SPPO_ROPE_HALF, TOKENS = 16 };  // TOKENS: in a task
 
 typedef struct rope {
     const float *x;
@@ -63,38 +62,6 @@ static void rope_tokens(void *context, int64_t task, int thread) {
     }
 }
 
-/* A frequency as rope_type "llama3" has it; each step rounds as PyTorch's tensors do, to which
- * number / tensor is the tensor's reciprocal times the number. */
-static float llama3(float frequency, const float *f) {
-    float factor = f[1], low = f[2], high = f[3], original = f[4];
-    float length = 1.0f / frequency * (float)(2 * 3.14159265358979323846);  // of a turn, in tokens
-    if (length < (float)((double)original / (double)high)) return frequency;
-    if (length > (float)((double)original / (double)low)) return frequency / factor;
-    float smooth = (1.0f / length * original - low) / (float)((double)high - (double)low);
-    return (1.0f - smooth) * frequency / factor + smooth * frequency;
-}
-
-/* Those of the last call are kept: a model has one theta. `f` as in ops/rope.c. Ops are run by one
- * thread. */
-static const float *frequencies(const float *f, int64_t half) {
-    enum { SETTINGS = 5 };
-    static float kept[HALF], kept_f[SETTINGS];
-    static int64_t kept_half;
-    bool same = half == kept_half;
-    for (int i = 0; i < SETTINGS; i++) same = same && f[i] == kept_f[i];
-    if (!same) {
-        for (int64_t i = 0; i < half; i++) {
-            float exponent = (float)(2 * i) / (float)(2 * half);
-            kept[i] = 1.0f / (float)pow((double)f[0], (double)exponent);
-            if (f[1] > 0 && f[2] > 0) kept[i] = llama3(kept[i], f);
-            else if (f[1] > 0) kept[i] /= f[1];
-        }
-        memcpy(kept_f, f, sizeof kept_f);
-        kept_half = half;
-    }
-    return kept;
-}
-
 static sppo_status run(const sppo__call *c, float direction, bool add) {
     const sppo_tensor *x = c->in[0];
     rope r = {.x = sppo__f32(x),
@@ -105,7 +72,7 @@ static sppo_status run(const sppo__call *c, float direction, bool add) {
               .half = x->shape[2] / 2,
               .direction = direction,
               .add = add};
-    r.frequency = frequencies(c->f, r.half);
+    r.frequency = sppo__rope_frequencies(c->f, r.half);
     int64_t values = r.tokens * r.heads * 2 * r.half;
     sppo__read_add(values * (int64_t)sizeof(float));
     sppo__parallel_values(values, (r.tokens + TOKENS - 1) / TOKENS, rope_tokens, &r);

@@ -193,7 +193,12 @@ sppo_status sppo_backward(sppo_tensor *loss, float seed) {
     sppo__call start = {.op = SPPO_OP_SUM, .in = {loss}, .n_in = 1};
     sppo_tensor *grad;
     sppo_status st = sppo__din(&start, 0, &grad);
-    if (!st && grad->device != SPPO_DEVICE_META) *sppo__f32(grad) += seed;
+    if (!st && grad->device != SPPO_DEVICE_META) {
+        float value = 0;
+        st = sppo_tensor_read(grad, &value, sizeof value);
+        value += seed;
+        if (!st) st = sppo_tensor_write(grad, &value, sizeof value);
+    }
     for (int64_t i = length - 1; i >= 0 && !st; i--) {
         record *r = &tape[i];
         bool reached = has_gradient(r);

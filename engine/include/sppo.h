@@ -174,7 +174,8 @@ sppo_status sppo_tensor_write(sppo_tensor *t, const void *src, int64_t bytes);
 /* First value in CPU memory of a gap-free tensor, NULL otherwise; borrowed while t lives. */
 void *sppo_tensor_data(sppo_tensor *t);
 
-/* dst's values become src's (same shape, dtype, layout, device). Not recorded on the tape. */
+/* dst's values become src's (same shape, dtype, layout), also from one device to another; panels
+ * stay on theirs. Not recorded on the tape. */
 sppo_status sppo_tensor_copy(sppo_tensor *dst, const sppo_tensor *src);
 
 /* Uniform or normal values from Philox keyed by (seed, index of the value); f32 only. */

@@ -393,11 +393,12 @@ sppo_status sppo_gguf_writer_write(sppo_gguf_writer *w, const char *name, const 
                           sppo__dtype_name(t->dtype), sppo__shape_text(t),
                           t->layout == SPPO_LAYOUT_ROWS ? "rows" : "panels",
                           sppo__dtype_name(a->dtype), sppo__dims_text(a->ndim, a->shape));
-    if (t->device != SPPO_DEVICE_CPU) return sppo__fail(SPPO_ERR_DEVICE, TEXT_META_VALUES, "gguf");
+    sppo_status st = sppo__want_host("gguf", t);
+    if (st) return st;
     if (!t->storage) return sppo__fail(SPPO_ERR_STATE, TEXT_RELEASED, "gguf", 0, t->made_by);
     if (!sppo__gap_free(t))
         return sppo__fail(SPPO_ERR_SHAPE, TEXT_GAPS, "gguf", sppo__shape_text(t));
-    sppo_status st = sppo__write_all(w->fd, w->path, sppo__raw(t), sppo_tensor_bytes(t));
+    st = sppo__write_all(w->fd, w->path, sppo__raw(t), sppo_tensor_bytes(t));
     if (!st) st = write_padding(w, sppo_tensor_bytes(t));
     if (!st) w->written++;
     return remember(w, st);

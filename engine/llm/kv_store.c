@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 
+#include "core/device.h"
 #include "core/error.h"
 
 enum { LAYERS = 65536, HEADS = 65536, HEAD_DIM = 256 };
@@ -46,7 +47,8 @@ sppo_status sppo_kv_new(sppo_kv **out, int layers, int kv_heads, int head_dim, i
 
 sppo_status sppo_kv_new_on(sppo_kv **out, sppo_device device, int layers, int kv_heads,
                            int head_dim, int64_t pages) {
-    if (device == SPPO_DEVICE_CUDA) return sppo__fail(SPPO_ERR_DEVICE, TEXT_NO_CUDA);
+    sppo_status opened = sppo__device_open(device);
+    if (opened) return opened;
     int64_t limit, value;
     const char *wrong = range_error(layers, kv_heads, head_dim, pages, &limit, &value);
     if (wrong)

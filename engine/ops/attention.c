@@ -6,6 +6,7 @@
 
 #include <math.h>
 
+#include "core/device.h"
 #include "llm/kv_store.h"
 #include "llm/segments.h"
 #include "ops/op.h"
@@ -116,6 +117,9 @@ static sppo_status check_store(const sppo__call *c) {
     if (k->shape[1] != kv->kv_heads || k->shape[2] != kv->head_dim)
         return sppo__fail(SPPO_ERR_SHAPE, TEXT_KV_HEADS, sppo__shape_text(k), kv->kv_heads,
                           kv->head_dim);
+    if (kv->storage->device != c->in[0]->device)
+        return sppo__fail(SPPO_ERR_DEVICE, TEXT_KV_DEVICE, sppo__device_name(kv->storage->device),
+                          sppo__device_name(c->in[0]->device));
     if (c->i[0] < 0 || c->i[0] >= kv->layers)
         return sppo__fail(SPPO_ERR_ARGUMENT, TEXT_RANGE, "attention", "layer", 0LL,
                           (long long)kv->layers - 1, (long long)c->i[0]);

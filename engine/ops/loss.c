@@ -39,13 +39,7 @@ static sppo_status check(const sppo__call *c) {
     if (c->f[0] != 0 && (!(c->f[0] > 0) || !isfinite(c->f[0])))
         return sppo__fail(SPPO_ERR_ARGUMENT, TEXT_POSITIVE, "token_logprob", "softcap",
                           (double)c->f[0]);
-    if (target->device == SPPO_DEVICE_META) return SPPO_OK;
-    const int32_t *id = sppo__i32(target);
-    for (int64_t i = 0; i < target->shape[0]; i++)
-        if (id[i] < 0 || id[i] >= weight->shape[0])
-            return sppo__fail(SPPO_ERR_ARGUMENT, TEXT_RANGE_AT, "token_logprob", "target",
-                              (long long)i, (long long)id[i], 0LL, (long long)weight->shape[0] - 1);
-    return SPPO_OK;
+    return sppo__check_index(c, 2, "target", weight->shape[0]);
 }
 
 sppo_status sppo_token_logprob(sppo_tensor **out, sppo_tensor *hidden, sppo_tensor *weight,

@@ -2,6 +2,9 @@
 
 #include "ops/op.h"
 
+#include <stdlib.h>
+
+#include "core/device.h"
 #include "cpu/cpu.h"
 #include "grad/tape.h"
 #include "llm/segments.h"
@@ -15,9 +18,8 @@ sppo_status sppo__begin(sppo__call *c) {
         sppo_tensor *t = c->in[i];
         if (!t) continue;
         if (t->device != device)
-            return sppo__fail(SPPO_ERR_DEVICE, TEXT_DEVICES, name, i,
-                              device == SPPO_DEVICE_META ? "meta" : "cpu",
-                              t->device == SPPO_DEVICE_META ? "meta" : "cpu");
+            return sppo__fail(SPPO_ERR_DEVICE, TEXT_DEVICES, name, i, sppo__device_name(device),
+                              sppo__device_name(t->device));
         if (!t->storage) return sppo__fail(SPPO_ERR_STATE, TEXT_RELEASED, name, i, t->made_by);
         if (t->layout == SPPO_LAYOUT_ROWS && !sppo__gap_free(t)) {
             sppo_status st = sppo_contiguous(&c->in[i], t);
@@ -43,13 +45,27 @@ sppo_status sppo__want(const sppo__call *c, int i, const char *name, sppo_dtype 
 
 sppo_status sppo__check_index(const sppo__call *c, int i, const char *name, int64_t limit) {
     const sppo_tensor *t = c->in[i];
+    const char *op = sppo__op_name(c->op);
     if (t->device == SPPO_DEVICE_META) return SPPO_OK;
-    const int32_t *index = sppo__i32(t);
-    for (int64_t j = 0; j < sppo_tensor_count(t); j++)
+    int32_t *copy = NULL;
+    if (t->device == SPPO_DEVICE_CUDA) {
+        int64_t bytes = sppo_tensor_bytes(t);
+        copy = malloc((size_t)bytes + 1);
+        if (!copy) return sppo__fail(SPPO_ERR_MEMORY, TEXT_MEMORY, op, 0.0, 0.0, "");
+        sppo_status st = sppo_tensor_read(t, copy, bytes);
+        if (st) {
+            free(copy);
+            return st;
+        }
+    }
+    sppo_status st = SPPO_OK;
+    const int32_t *index = copy ? copy : sppo__i32(t);
+    for (int64_t j = 0; j < sppo_tensor_count(t) && !st; j++)
         if (index[j] < 0 || index[j] >= limit)
-            return sppo__fail(SPPO_ERR_ARGUMENT, TEXT_RANGE_AT, sppo__op_name(c->op), name,
-                              (long long)j, (long long)index[j], 0LL, (long long)limit - 1);
-    return SPPO_OK;
+            st = sppo__fail(SPPO_ERR_ARGUMENT, TEXT_RANGE_AT, op, name, (long long)j,
+                            (long long)index[j], 0LL, (long long)limit - 1);
+    free(copy);
+    return st;
 }
 
 sppo_status sppo__out(sppo__call *c, int i, sppo_dtype dtype, int ndim, const int64_t *shape) {
@@ -112,7 +128,7 @@ sppo_status sppo__run(sppo__call *c) {
         sppo__workspace w = sppo__workspace_of(c);
         sppo_status st = sppo__work_on_meta(w.bytes, w.scratch, sppo__op_name(c->op));
         if (st) return st;
-    } else if (checking) {
+    } else if (checking && first->device == SPPO_DEVICE_CPU) {
         return run_checked(c);
     }
     return sppo__kernels(first->device)[c->op](c);

@@ -4,12 +4,45 @@
  * A call has f[0] = theta and the scaling: f[1] = factor (0: none), f[2] = low_freq_factor,
  * f[3] = high_freq_factor, f[4] = original_positions. */
 
+#include "ops/rope.h"
+
 #include <math.h>
+#include <string.h>
 
 #include "llm/segments.h"
 #include "ops/op.h"
 
-enum { HEAD_DIM = 256 };
+enum { HEAD_DIM = 2 * SPPO_ROPE_HALF };
+
+/* A frequency as rope_type "llama3" has it; each step rounds as PyTorch's tensors do, to which
+ * number / tensor is the tensor's reciprocal times the number. */
+static float llama3(float frequency, const float *f) {
+    float factor = f[1], low = f[2], high = f[3], original = f[4];
+    float length = 1.0f / frequency * (float)(2 * 3.14159265358979323846);  // of a turn, in tokens
+    if (length < (float)((double)original / (double)high)) return frequency;
+    if (length > (float)((double)original / (double)low)) return frequency / factor;
+    float smooth = (1.0f / length * original - low) / (float)((double)high - (double)low);
+    return (1.0f - smooth) * frequency / factor + smooth * frequency;
+}
+
+/* Those of the last call are kept: a model has one theta. Ops are run by one thread. */
+const float *sppo__rope_frequencies(const float *f, int64_t half) {
+    static float kept[SPPO_ROPE_HALF], kept_f[5];
+    static int64_t kept_half;
+    bool known = half == kept_half;
+    for (int i = 0; i < 5; i++) known = known && f[i] == kept_f[i];
+    if (!known) {
+        for (int64_t i = 0; i < half; i++) {
+            float exponent = (float)(2 * i) / (float)(2 * half);
+            kept[i] = 1.0f / (float)pow((double)f[0], (double)exponent);
+            if (f[1] > 0 && f[2] > 0) kept[i] = llama3(kept[i], f);
+            else if (f[1] > 0) kept[i] /= f[1];
+        }
+        memcpy(kept_f, f, sizeof kept_f);
+        kept_half = half;
+    }
+    return kept;
+}
 
 static sppo_status rope_backward(const sppo__call *fwd) {
     sppo__call c = {.op = SPPO_OP_ROPE_BACKWARD,

@@ -53,6 +53,7 @@ end
 
 --- Raises if the model's parameters do not fit into this machine, before anything is loaded.
 local function check_memory(model, path, dtype)
+  if tensor.default_device() ~= 'cpu' then return end -- the device says itself what it lacks
   local bytes = nn.count(model) * (dtype == 'f32' and 4 or dtype == 'bf16' and 2 or 1.0625)
   local total = host.total_memory()
   if bytes > total * 0.9 then
@@ -108,16 +109,18 @@ end
 ---@field config table
 ---@field tokenizer? sppo.Tokenizer
 ---@field template? string
+---@field device 'cpu'|'cuda'|'meta' where its weights are, and so what is computed with them
 ---@field eos_ids integer[]         what ends an answer: all that the folder's files name
 ---@field bos_id? integer
 ---@field path string
 
 --- Opens a model; nil, err if the files are missing or wrong.
 ---@param name string                    as `find` takes it
----@param options? { dtype: string, values: string, tokenizer_only: boolean }  values: of nn.fill
+---@param options? { dtype: string, values: string, device: string, tokenizer_only: boolean }
+---   values: of nn.fill
 ---@return sppo.Model?
 function M.open(name, options)
-  options = check.options('model.open', options, { 'dtype', 'values', 'tokenizer_only' })
+  options = check.options('model.open', options, { 'dtype', 'values', 'device', 'tokenizer_only' })
   local dtype = options.dtype or 'f32'
   local path, err = M.find(name)
   if not path then return nil, err end
@@ -128,7 +131,8 @@ function M.open(name, options)
   config, err = model_config.check(source.config, source.config_path)
   if not config then return nil, err end
 
-  local model = { config = config, path = path, dtype = dtype }
+  local device = options.device or tensor.default_device()
+  local model = { config = config, path = path, dtype = dtype, device = device }
   if source.gguf then model.tokenizer, err = tokenizer.from_gguf(source.gguf)
   else model.tokenizer, err = tokenizer.from_folder(path) end
   -- A model without a tokenizer can be trained on token ids (recipes/tiny.lua).
@@ -146,9 +150,11 @@ function M.open(name, options)
   -- tokenizer.json as a table is many times the tokenizer.
   collectgarbage()
   collectgarbage()
-  model.net = model_config.net(config, options.values or dtype)
-  check_memory(model.net, path, dtype)
-  ok, err = pcall(weights.load, model.net, source, dtype, options.values)
+  ok, err = pcall(tensor.on_device, device, function()
+    model.net = model_config.net(config, options.values or dtype)
+    check_memory(model.net, path, dtype)
+    weights.load(model.net, source, dtype, options.values)
+  end)
   source.close()
   if not ok then
     if engine.kind_of(err) == 'memory' then error(err, 0) end
@@ -160,22 +166,25 @@ end
 --- A random model of a config, for tests and recipes/tiny.lua.
 ---@param config table
 ---@param seed integer
----@param options? { dtype: string, values: string, deviation: number }
+---@param options? { dtype: string, values: string, device: string, deviation: number }
 function M.random(config, seed, options)
-  options = check.options('model.random', options, { 'dtype', 'values', 'deviation' })
+  options = check.options('model.random', options, { 'dtype', 'values', 'device', 'deviation' })
   local checked, err = model_config.check(config, 'model.random')
   if not checked then engine.raise('argument', err, 2) end
-  local dtype = options.dtype or 'f32'
-  local net = model_config.net(checked, options.values or dtype)
-  check_memory(net, 'model.random', dtype)
-  local number = 0
-  nn.fill(net, function(_, shape, initial)
-    number = number + 1
-    local t = tensor.zeros(shape)
-    if initial then return t + initial end
-    return t:normal_(0, options.deviation or 0.05, seed * 1000 + number)
-  end, dtype, options.values)
-  return { config = checked, net = net, path = 'random', dtype = dtype,
+  local dtype, number = options.dtype or 'f32', 0
+  local device = options.device or tensor.default_device()
+  local net = tensor.on_device(device, function()
+    local made = model_config.net(checked, options.values or dtype)
+    check_memory(made, 'model.random', dtype)
+    nn.fill(made, function(_, shape, initial)
+      number = number + 1
+      local t = tensor.zeros(shape)
+      if initial then return t + initial end
+      return t:normal_(0, options.deviation or 0.05, seed * 1000 + number)
+    end, dtype, options.values)
+    return made
+  end)
+  return { config = checked, net = net, path = 'random', dtype = dtype, device = device,
     eos_ids = model_config.special_ids(checked), bos_id = checked.bos_token_id }
 end
 
@@ -193,7 +202,7 @@ function M.on_meta(config, where, options)
     local t = tensor.zeros(shape, options.values, 'meta')
     return options.values == 'f32' and t or t:to('f32')
   end, options.dtype, options.values)
-  return { config = checked, net = net, path = where, dtype = options.dtype }
+  return { config = checked, net = net, path = where, dtype = options.dtype, device = 'meta' }
 end
 
 --- Drops the weights now.

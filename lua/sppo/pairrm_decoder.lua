@@ -116,15 +116,15 @@ function M.from(model, seed, limits)
   net.model = model.net.model
   for place, layer in pairs(net.head_layer) do
     local shape = layer.weight.shape
-    local weight = tensor.zeros(shape)
+    local weight = tensor.zeros(shape, 'f32', model.device)
     if place == 2 then weight:normal_(0, 0.02, seed) end
     layer.weight = scope.keep(weight:pack(model.dtype))
-    layer.bias = scope.keep(tensor.zeros { shape[1] })
+    layer.bias = scope.keep(tensor.zeros({ shape[1] }, 'f32', model.device))
   end
   nn.bind(net)
   return ranker { net = net, config = config, tokenizer = model.tokenizer, path = model.path,
     template = model.template, eos_ids = model.eos_ids, bos_id = model.bos_id,
-    dtype = model.dtype }
+    dtype = model.dtype, device = model.device }
 end
 
 return M

@@ -134,7 +134,7 @@ local function save(model, path, dtype)
 end
 
 local function ranker(model)
-  model.reads, model.save = M, save
+  model.reads, model.save, model.device = M, save, 'cpu'
   return model
 end
 

@@ -9,6 +9,7 @@ local pairrm_decoder = require 'sppo.pairrm_decoder'
 local pairrm_preference = require 'sppo.preference.pairrm'
 local recipe_of = require 'sppo.selfplay.recipe'
 local reward = require 'sppo.reward'
+local tensor = require 'sppo.tensor'
 
 local M = {}
 
@@ -130,7 +131,8 @@ function M.run(run, options)
   end)
   run:stage('measure', 1, { 'measure', options.held_out }, {}, function()
     local model = form.again(run)
-    local accuracy = M.accuracy(form.margins(model, groups(model, options.held_out)))
+    local accuracy = M.accuracy(tensor.on_device(model.device or 'cpu', form.margins, model,
+      groups(model, options.held_out)))
     local length = longer(options.held_out)
     run.folder:metrics { round = 1, ['eval/accuracy'] = accuracy, ['eval/longer_wins'] = length }
     run:say(('%d held-out pairs: the chosen answer gets the higher score in %.3f, ' ..

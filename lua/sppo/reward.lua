@@ -110,11 +110,11 @@ function M.from(model)
   config.architectures = { (name:gsub('ForCausalLM$', 'ForSequenceClassification')) }
   local net = model_config.net(config)
   net.model = model.net.model
-  local zeros = tensor.zeros { 1, config.hidden_size }
+  local zeros = tensor.zeros({ 1, config.hidden_size }, 'f32', model.device)
   net.score.weight = scope.keep(zeros:pack(model.dtype))
   require('sppo.nn').bind(net)
   return { net = net, config = config, tokenizer = model.tokenizer, template = model.template,
-    path = model.path, dtype = model.dtype }
+    path = model.path, dtype = model.dtype, device = model.device }
 end
 
 return M

@@ -296,13 +296,7 @@ function Sampler:close()
   self.kv:free()
 end
 
---- Samples `options.k` answers of each prompt. `emit(number, answers)` is called once a prompt's
---- answers are whole; prompts finish in any order.
----@param model sppo.Model
----@param prompts sppo.sample.Prompt[]
----@param options sppo.sample.Options
----@param emit fun(number: integer, answers: sppo.sample.Answer[])
-function M.run(model, prompts, options, emit)
+local function sample_on_device(model, prompts, options, emit)
   local s = M.new(model, prompts, options, emit)
   if not s then return end
   local recording = C.sppo_grad_enable(0)
@@ -318,6 +312,16 @@ function M.run(model, prompts, options, emit)
   C.sppo_grad_enable(recording)
   s:close()
   if not ok then error(err, 0) end
+end
+
+--- Samples `options.k` answers of each prompt. `emit(number, answers)` is called once a prompt's
+--- answers are whole; prompts finish in any order.
+---@param model sppo.Model
+---@param prompts sppo.sample.Prompt[]
+---@param options sppo.sample.Options
+---@param emit fun(number: integer, answers: sppo.sample.Answer[])
+function M.run(model, prompts, options, emit)
+  return tensor.on_device(model.device, sample_on_device, model, prompts, options, emit)
 end
 
 return M

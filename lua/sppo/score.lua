@@ -42,13 +42,7 @@ local function same_start(a, b, n)
   return true
 end
 
---- Log-prob of each token of each answer of the groups, in order: [tokens], differentiable; and the
---- answer each belongs to: [tokens] i32.
----@param net table
----@param groups table[]
----@param options? { recompute: boolean }
----@return sppo.Tensor logprobs, sppo.Tensor answer, integer answers
-function M.token_logprobs(net, groups, options)
+local function token_logprobs(net, groups, options)
   local ids, list, rows, targets, answer = {}, {}, {}, {}, {}
   local number, prefix, owner = 0, nil, nil
   for _, g in ipairs(groups) do
@@ -81,6 +75,17 @@ function M.token_logprobs(net, groups, options)
   local used = ops.take_rows(hidden, tensor.ints(rows))
   local logprobs = net.lm_head:logprob(used, tensor.ints(targets))
   return logprobs, tensor.ints(answer), number
+end
+
+--- Log-prob of each token of each answer of the groups, in order: [tokens], differentiable; and the
+--- answer each belongs to: [tokens] i32.
+---@param net table
+---@param groups table[]
+---@param options? { recompute: boolean }
+---@return sppo.Tensor logprobs, sppo.Tensor answer, integer answers
+function M.token_logprobs(net, groups, options)
+  local device = net.lm_head.weight.device
+  return tensor.on_device(device, token_logprobs, net, groups, options)
 end
 
 --- Log-prob of each answer, the sum over its tokens: [answers].

@@ -157,9 +157,11 @@ local function set_device(device)
 end
 
 --- Runs fn(...) with `device` as the one that tensors are made on where none is named.
----@param device 'cpu'|'meta'
+---@param device? 'cpu'|'cuda'|'meta'  none: no other than before
 ---@param fn function
-function M.on_device(device, fn, ...) return within(set_device, device, fn, ...) end
+function M.on_device(device, fn, ...)
+  return within(set_device, device or default_device, fn, ...)
+end
 
 --- What memory is for; the order is the engine's (sppo_memory_kind).
 M.kinds = { 'activations', 'weights', 'optimizer', 'gradients', 'kv', 'workspace' }
@@ -175,7 +177,7 @@ function M.of_kind(kind, fn, ...)
 end
 
 --- Bytes at the peak since the last reset. Scratch is not part of the peak.
----@param device 'cpu'|'meta'
+---@param device 'cpu'|'cuda'|'meta'
 ---@return { peak: number, scratch: number, kinds: table<string, number> }
 function M.memory_peak(device)
   local d, kinds = devices[device], {}
@@ -184,8 +186,12 @@ function M.memory_peak(device)
     scratch = tonumber(C.sppo_memory_scratch(d)) }
 end
 
+--- Begins a new peak.
+---@param device 'cpu'|'cuda'|'meta'
+function M.reset_memory_peak(device) C.sppo_memory_reset_peak(devices[device]) end
+
 --- The device that tensors are made on where none is named.
----@return 'cpu'|'meta'
+---@return 'cpu'|'cuda'|'meta'
 function M.default_device() return default_device end
 
 --- A zero-filled tensor.
@@ -254,12 +260,12 @@ function M.ints(values, n)
   n = n or #values
   local t = M.zeros({ n }, 'i32')
   if default_device == 'meta' then return t end
-  local p = ffi.cast('int32_t *', C.sppo_tensor_data(t.h))
+  local p = values
   if type(values) == 'table' then
+    p = ffi.new('int32_t[?]', n)
     for i = 1, n do p[i - 1] = values[i] end
-  else
-    ffi.copy(p, values, n * 4)
   end
+  try(C.sppo_tensor_write(t.h, p, n * 4))
   return t
 end
 
@@ -344,6 +350,17 @@ end
 function methods:copy_(source)
   try(C.sppo_tensor_copy(pointer(self), M.handle(source, 'copy_', 'source')))
   return self
+end
+
+--- The tensor itself if it is on `device`, else a copy there: gap-free, in rows.
+---@param device 'cpu'|'cuda'
+---@return sppo.Tensor
+function methods:on(device)
+  if self.device == device then return self end
+  return scope.run(function()
+    local t = self.layout == 'panels' and self:unpack() or self:contiguous()
+    return M.zeros(t.shape, t.dtype, device):copy_(t)
+  end)
 end
 
 --- Uniform values in low..high, the same for the same seed.

@@ -222,7 +222,8 @@ function M.save(run, path, note)
     for _, entry in ipairs(list) do
       scope.run(function()
         local t = entry.tensor
-        w:write(t.layout == 'panels' and t:unpack() or t)
+        if t.layout == 'panels' then t = t:unpack() end
+        w:write(t:on 'cpu')
       end)
     end
     w:close()
@@ -239,7 +240,7 @@ local function restore(run, path)
   if not f then engine.raise('format', err) end
   for _, entry in ipairs(checkpoint_tensors(run)) do
     scope.run(function()
-      local t = f:tensor(entry.name)
+      local t = f:tensor(entry.name):on(entry.tensor.device)
       entry.tensor:copy_(entry.tensor.layout == 'panels' and t:pack('f32') or t)
     end)
   end
@@ -252,7 +253,7 @@ local function check_room(run)
   local parameters, states = 0, #run.optimizer.states
   for _, p in ipairs(run.parameters) do parameters = parameters + p.owner[p.key]:count() end
   local total, need = host.total_memory(), 4 * parameters * (2 + states)
-  if need > total * 0.95 then
+  if run.model.device == 'cpu' and need > total * 0.95 then
     engine.raise('memory', ('train: %d parameters with gradients and %s\'s state take %.1f GiB, ' ..
       'this machine has %.1f GiB; set train.optimizer = \'sgd\' or take a smaller model'):format(
       parameters, run.options.optimizer, need / 2^30, total / 2^30))
@@ -266,16 +267,7 @@ local function check_room(run)
   end
 end
 
---- Trains `model` (f32) in place.
----@param model sppo.Model
----@param groups table[]   { prompt, answers = { { tokens, win, logprob } }, pair }, or what another
----   objective takes
----@param options table    the recipe's `train`, resolved for this round
----@param run { objective?: sppo.Objective, round: integer, seed: integer, checkpoint: string,
----   on_step: fun(metrics, step, total),
----   on_micro?: fun(tokens), on_resume?: fun(note), note: fun(): table, stop: fun(): boolean }
----@return boolean finished  false if `stop` asked to end early; the checkpoint is saved then
-function M.run(model, groups, options, run)
+local function train_on_device(model, groups, options, run)
   local total = math.ceil(#groups / options.batch) * options.epochs
   run.model, run.options = model, options
   run.objective = run.objective or M.preference
@@ -322,6 +314,19 @@ function M.run(model, groups, options, run)
     for _, s in pairs(run.state[p.name]) do s:release() end
   end
   return finished
+end
+
+--- Trains `model` (f32) in place.
+---@param model sppo.Model
+---@param groups table[]   { prompt, answers = { { tokens, win, logprob } }, pair }, or what another
+---   objective takes
+---@param options table    the recipe's `train`, resolved for this round
+---@param run { objective?: sppo.Objective, round: integer, seed: integer, checkpoint: string,
+---   on_step: fun(metrics, step, total),
+---   on_micro?: fun(tokens), on_resume?: fun(note), note: fun(): table, stop: fun(): boolean }
+---@return boolean finished  false if `stop` asked to end early; the checkpoint is saved then
+function M.run(model, groups, options, run)
+  return tensor.on_device(model.device, train_on_device, model, groups, options, run)
 end
 
 return M

@@ -213,7 +213,7 @@ function M.save(model, path, dtype)
       local t = entry.tensor
       if t.layout == 'panels' then t = t:unpack() end
       if t.dtype ~= dtype then t = t:to('f32'):to(dtype) end
-      w:write(t)
+      w:write(t:on 'cpu')
     end)
   end
   w:close()

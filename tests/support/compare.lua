@@ -5,13 +5,13 @@ local lu = require 'luaunit'
 
 local M = {}
 
-local single = ffi.new('float[1]')
-local bits = ffi.cast('uint32_t *', single)
+-- A union: through two pointers of other types the JIT compiler reads what was there before.
+local word = ffi.new('union { float value; uint32_t bits; }')
 
 --- The bits of a number as f32.
 function M.bits(x)
-  single[0] = x
-  return tonumber(bits[0])
+  word.value = x
+  return tonumber(word.bits)
 end
 
 --- Lists of the same length and, as f32, the same bits.

@@ -258,7 +258,7 @@ function M.bind(node)
 end
 
 --- Fills every parameter: `fill(name, shape, initial)` gives an f32 tensor in rows, which is stored
---- in `dtype` (vectors stay f32).
+--- in `dtype` (vectors stay f32), on the default device.
 ---@param model table
 ---@param fill fun(name: string, shape: integer[], initial?: number): sppo.Tensor
 ---@param dtype 'f32'|'bf16'|'q8_0'
@@ -268,6 +268,7 @@ function M.fill(model, fill, dtype, values)
     local declared = p.owner[p.key]
     p.owner[p.key] = scope.keep(tensor.of_kind('weights', scope.run, function()
       local t = fill(p.name, declared.shape, declared.initial)
+      if t.device ~= 'meta' then t = t:on(tensor.default_device()) end
       local matrix = #declared.shape > 1
       if matrix and values == 'bf16' then t = ops.cast(ops.cast(t, 'bf16'), 'f32') end
       if declared.layout == 'panels' then return ops.pack(t, dtype) end

@@ -63,7 +63,7 @@ M.keys = {
     model = { type = 'string or table', required = 'selfplay',
       doc = 'a folder, a GGUF file, a fetched model\'s name; or the config of a random model' },
     dtype = one_of({ 'f32', 'bf16' }, 'f32', 'what weights are rounded to between rounds'),
-    device = one_of({ 'cpu' }, 'cpu', 'where it runs'),
+    device = one_of({ 'cpu', 'cuda' }, 'cpu', 'where it is sampled, scored and trained'),
   } },
   prompts = { type = 'table or function or string', required = 'selfplay',
     doc = 'list of texts or { text, messages or tokens, .. }, a function of the round, or the ' ..

@@ -68,7 +68,7 @@ end
 ---@return sppo.Model
 function Run:open_model(t, dtype)
   local policy = self.recipe.values.policy
-  local options = { dtype = dtype, values = policy.dtype }
+  local options = { dtype = dtype, values = policy.dtype, device = policy.device }
   if t == 1 and type(policy.model) == 'table' then
     return model_of.random(policy.model, self.recipe.values.seed, options)
   end
@@ -78,16 +78,28 @@ function Run:open_model(t, dtype)
   return model
 end
 
+--- The model of round t stored as `dtype`, kept between stages until another is asked for.
+local function kept_model(self, t, dtype)
+  if self.model_round ~= t or self.model.dtype ~= dtype then
+    self:drop_model()
+    self.model, self.model_round = self:open_model(t, dtype), t
+  end
+  return self.model
+end
+
 --- The model as it is sampled from, kept between stages until its weights change.
 ---@param t integer
 ---@return sppo.Model
-function Run:sampling_model(t)
-  if self.model_round ~= t then
-    self:drop_model()
-    self.model = self:open_model(t, self.recipe.values.policy.dtype)
-    self.model_round = t
-  end
-  return self.model
+function Run:sampling_model(t) return kept_model(self, t, self.recipe.values.policy.dtype) end
+
+--- The model whose log-probs training starts from. On the CPU those of the model that is sampled
+--- from have the same bits; elsewhere products with bf16 weights round their input, and training
+--- has f32 weights.
+---@param t integer
+---@return sppo.Model
+function Run:scoring_model(t)
+  local policy = self.recipe.values.policy
+  return kept_model(self, t, policy.device == 'cpu' and policy.dtype or 'f32')
 end
 
 --- Releases the model that is kept for sampling.
@@ -111,7 +123,7 @@ end
 ---@param label 'sample'|'evaluate'
 ---@return boolean finished
 function Run:sample_into(path, t, list, options, label)
-  C.sppo_memory_reset_peak(0)
+  tensor.reset_memory_peak(self.recipe.values.policy.device)
   local model = self:sampling_model(t)
   local records, err = files.records(path, true)
   if not records then error(err, 0) end
@@ -162,7 +174,7 @@ function Run:sample_into(path, t, list, options, label)
   end
   records:sync()
   records:close()
-  local seconds, memory = C.sppo_clock() - started, tensor.memory_peak('cpu')
+  local seconds, memory = C.sppo_clock() - started, tensor.memory_peak(model.device)
   self.folder:perf { stage = label, round = t, tokens = drawn, seconds = seconds,
     tokens_per_second = drawn / math.max(seconds, 1e-9), memory_peak = memory.peak,
     memory = memory.kinds, memory_scratch = memory.scratch }
@@ -283,12 +295,14 @@ local function row_of(record, judged, selector, options, switches)
   return row
 end
 
---- log pi_t of rows' answers by pi_t itself, where they are not what was sampled.
+--- log pi_t of rows' answers by pi_t itself, where they are not what was sampled, or where recorded
+--- and rescored log-probs may differ. Returns the largest difference from what was recorded.
 ---@param t integer
 ---@param rows table[]   changed in place
 ---@param options table  the recipe's `train`, of this round
+---@return number largest
 function Run:rescore(t, rows, options)
-  local model = self:sampling_model(t)
+  local model, largest = self:scoring_model(t), 0
   for _, micro in ipairs(score.micro_batches(rows, options.micro_tokens)) do
     local logprobs, i = scope.run(function()
       return score.logprobs(model.net, micro):tolist()
@@ -296,24 +310,28 @@ function Run:rescore(t, rows, options)
     for _, row in ipairs(micro) do
       for _, answer in ipairs(row.answers) do
         i = i + 1
+        local recorded = answer.logprob or logprobs[i]
+        largest = math.max(largest, math.abs(logprobs[i] - recorded))
         answer.logprob = logprobs[i]
       end
     end
   end
+  return largest
 end
 
 local CHUNK = 64 -- rows that are held at once
 
 --- Writes what `next_row` gives (a row, false for none of a prompt, nil at the end) as round t's
---- rows, changed by the recipe's `compat` first. `score_all`: log pi_t was not recorded.
+--- rows, changed by the recipe's `compat` first. `score_all`: log pi_t was not recorded, or by sums
+--- in other orders than training's.
 ---@param t integer
 ---@param path string
 ---@param options table         the recipe's `train`, of this round
 ---@param next_row fun(): table|false|nil
 ---@param score_all? boolean
----@return integer written, integer truncated answers
+---@return integer written, integer truncated answers, number largest difference by rescoring
 function Run:write_rows(t, path, options, next_row, score_all)
-  local switches, written, truncated = self.recipe.values.compat, 0, 0
+  local switches, written, truncated, largest = self.recipe.values.compat, 0, 0, 0
   files.remove(path)
   local records, err = files.records(path, true)
   if not records then error(err, 0) end
@@ -321,7 +339,9 @@ function Run:write_rows(t, path, options, next_row, score_all)
   local function flush()
     local changed = compat.changes_rows(switches)
     if changed then compat.rows(switches, self:sampling_model(t), rows, options) end
-    if changed or score_all then self:rescore(t, rows, options) end
+    if changed or score_all then
+      largest = math.max(largest, self:rescore(t, rows, options))
+    end
     for _, row in ipairs(rows) do
       row.prompt = msgpack.i32(row.prompt)
       for _, a in ipairs(row.answers) do
@@ -339,7 +359,7 @@ function Run:write_rows(t, path, options, next_row, score_all)
   flush()
   records:sync()
   records:close()
-  return written, truncated
+  return written, truncated, largest
 end
 
 --- The rows that training reads: a prompt with its chosen answers, their estimates and log pi_t.
@@ -355,17 +375,20 @@ function Run:select(t)
     local answers = read(self.folder:file(('round-%d/answers.msgpack'):format(t)))
     local matrices = read(self.folder:file(('round-%d/preference.msgpack'):format(t)))
     local counts, i = { tie = 0, identical = 0, too_long = 0 }, 0
-    local used, truncated = self:write_rows(t, self.folder:file(name), options, function()
+    -- cuBLAS may add in another order for another number of rows, and rounds for bf16 weights.
+    local approximate = self.recipe.values.policy.device ~= 'cpu'
+    local used, truncated, rescored = self:write_rows(t, self.folder:file(name), options, function()
       i = i + 1
       if not answers[i] then return nil end
       local row, reason = row_of(answers[i], matrices[i], selector, options, switches)
       if row then return row end
       counts[reason] = (counts[reason] or 0) + 1
       return false
-    end)
+    end, approximate)
     self.folder:metrics { round = t, ['select/used'] = used, ['select/tie'] = counts.tie,
       ['select/identical'] = counts.identical, ['select/too_long'] = counts.too_long,
-      ['data/truncated_ratio'] = truncated / math.max(1, used) }
+      ['data/truncated_ratio'] = truncated / math.max(1, used),
+      ['select/rescored_difference'] = approximate and rescored or nil }
     self:say(('round %d: %d of %d prompts give a pair (%d tie, %d identical, %d too long)'):format(
       t, used, #answers, counts.tie, counts.identical, counts.too_long))
   end)
@@ -475,7 +498,7 @@ function Run:fit(t, model, groups, options, objective)
     end,
     stop = self.stop,
   })
-  local seconds, memory = C.sppo_clock() - started, tensor.memory_peak('cpu')
+  local seconds, memory = C.sppo_clock() - started, tensor.memory_peak(model.device)
   self.folder:perf { stage = 'train', round = t, tokens = tokens, seconds = seconds,
     tokens_per_second = tokens / math.max(seconds, 1e-9), memory_peak = memory.peak,
     memory = memory.kinds, memory_scratch = memory.scratch }
@@ -504,7 +527,7 @@ function Run:train(t)
     local rows = read(self.folder:file(('round-%d/rows.msgpack'):format(t)))
     check_rows(rows, t)
     self:drop_model()
-    C.sppo_memory_reset_peak(0)
+    tensor.reset_memory_peak(self.recipe.values.policy.device)
     return self:fit(t, self:open_model(t, 'f32'), rows, options, train.preference)
   end)
 end
@@ -580,7 +603,7 @@ end
 function Run:likelihood(t)
   self:stage('likelihood', t, { 'likelihood' }, {}, function()
     local rows = read(self.folder:file(('round-%d/rows.msgpack'):format(t)))
-    local model = self:sampling_model(t + 1)
+    local model = self:scoring_model(t + 1)
     local sums = { chosen = 0, rejected = 0, chosen_up = 0, rejected_up = 0 }
     local done = 0
     for _, micro in ipairs(score.micro_batches(rows, 512)) do
@@ -625,7 +648,8 @@ end
 ---@return table
 function Run:policy_key()
   local policy = self.recipe.values.policy
-  return { policy.model, policy.dtype, self.recipe.values.compat }
+  local device = policy.device ~= 'cpu' and policy.device or nil
+  return { policy.model, policy.dtype, self.recipe.values.compat, device }
 end
 
 --- Recipes' functions can't be hashed: their text stands for them.

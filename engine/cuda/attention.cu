@@ -1,0 +1,121 @@
+/* attention.cu - attention over a tree of segments, with a running maximum and sum.
+ *
+ * append      grid: tokens, block 128: keys and values of the batch into the store's pages, where
+ *             they lie in rows ([64][D] keys, then [64][D] values, in the room of the CPU's page)
+ * attention   grid: blocks of 8 rows times kv heads, block 128; shared memory 41 D + 600 floats, 43
+ *             KB for D = 256. A block goes over the nodes that its rows see, in tiles of 32 keys.
+ *             A row meets tiles in one order, oldest ancestor first, each node's from its first
+ *             key, and passes over those of which it sees nothing: nothing else decides its bits.
+ *             4 D operations a pair of row and key; keys are read once for 8 rows. Limit: shared
+ *             memory and f32 units; with few rows (decoding) too few blocks for the chip */
+
+#include "cuda/attention.h"
+
+/* The block's token, in tree order. */
+static __global__ void append_kernel(attention a) {
+    sppo__cuda_token token = a.tree.token[blockIdx.x];
+    sppo__cuda_node node = a.tree.node[token.node];
+    int j = node.offset + (int)blockIdx.x - node.begin;
+    int64_t page = a.tree.page[node.page + j / SPPO_PAGE], row = j % SPPO_PAGE;
+    int64_t from = (int64_t)token.row * a.kv_heads * a.D;
+    for (int i = (int)threadIdx.x; i < a.kv_heads * a.D; i += THREADS) {
+        float *key = a.pages + page * a.page_stride + i / a.D * a.head_stride;
+        key[row * a.D + i % a.D] = a.k[from + i];
+        key[(SPPO_PAGE + row) * a.D + i % a.D] = a.v[from + i];
+    }
+}
+
+template <int CHUNKS> static __global__ void attention_kernel(attention a, float *out, float *lse) {
+    DYNAMIC_SHARED(float, shared);
+    float *q = shared, *tile = q + ROWS * a.D, *weights = tile + TILE * a.S;
+    int lane = (int)threadIdx.x % WARP, warp = (int)threadIdx.x / WARP;
+    int kv_head = (int)(blockIdx.x % (unsigned)a.kv_heads);
+    int64_t pair = (int64_t)(blockIdx.x / (unsigned)a.kv_heads) * ROWS, end = pair + ROWS;
+    if (end > (int64_t)a.tree.tokens * a.G) end = (int64_t)a.tree.tokens * a.G;
+    int lo = (int)(pair / a.G), hi = (int)((end - 1) / a.G) + 1;
+
+    attention_row row[OWN];
+    float maximum[OWN], sum[OWN], sum_v[OWN][CHUNKS];
+    q += warp * OWN * a.D;
+    weights += warp * OWN * TILE;
+    UNROLL
+    for (int i = 0; i < OWN; i++) {
+        row[i] = row_at(a, pair + warp * OWN + i, kv_head);
+        maximum[i] = -INFINITY;
+        sum[i] = 0;
+        UNROLL
+        for (int c = 0; c < CHUNKS; c++) sum_v[i][c] = 0;
+        for (int d = lane; d < a.D; d += WARP)
+            q[i * a.D + d] = row[i].token < 0 ? 0.0f : a.q[row[i].head * a.D + d] * a.scale;
+    }
+    for (int n = a.tree.token[lo].first; n < a.tree.nodes; n++) {
+        sppo__cuda_node node = a.tree.node[n];
+        if (node.begin >= hi) break;
+        keys_seen some = seen_by_some(a, node, lo, hi);
+        for (int first = some.begin / TILE * TILE; first < some.end; first += TILE) {
+            float score[OWN], slope;
+            __syncthreads();  // q is there, and the last tile is read
+            load_keys<false>(a, node, first, some.end, kv_head, tile);
+            __syncthreads();
+            products(q, a.D, tile + lane * a.S, a.D, score);
+            __syncthreads();
+            load_keys<true>(a, node, first, some.end, kv_head, tile);
+            keys_seen here[OWN];
+            UNROLL
+            for (int i = 0; i < OWN; i++) {
+                here[i] = within_tile(sees(a, node, row[i].token, row[i].position), first);
+                if (here[i].begin >= here[i].end) continue;  // so for the whole warp
+                bool seen = lane >= here[i].begin && lane < here[i].end;
+                float s = seen ? capped(a, score[i], &slope) : -INFINITY;
+                float highest = fmaxf(warp_maximum(s), maximum[i]);
+                float shrink = expf(maximum[i] - highest), w = seen ? expf(s - highest) : 0.0f;
+                weights[i * TILE + lane] = w;
+                sum[i] = sum[i] * shrink + warp_sum(w);
+                maximum[i] = highest;
+                UNROLL
+                for (int c = 0; c < CHUNKS; c++) sum_v[i][c] *= shrink;
+            }
+            __syncthreads();
+            // A value that is not seen is never read.
+            UNROLL
+            for (int i = 0; i < OWN; i++)
+                add_weighted<CHUNKS>(a, weights + i * TILE, tile, here[i].begin, here[i].end,
+                                     sum_v[i]);
+        }
+    }
+    UNROLL
+    for (int i = 0; i < OWN; i++) {
+        if (row[i].token < 0) continue;
+        float share = 1.0f / sum[i];
+        UNROLL
+        for (int c = 0; c < CHUNKS; c++) {
+            int d = lane + c * WARP;
+            if (d < a.D) out[row[i].head * a.D + d] = sum_v[i][c] * share;
+        }
+        if (lane == 0) lse[row[i].head] = maximum[i] + logf(sum[i]);
+    }
+}
+
+template <int CHUNKS> static void launch(const attention *a, float *out, float *lse) {
+    int64_t blocks = ((int64_t)a->tree.tokens * a->G + ROWS - 1) / ROWS * a->kv_heads;
+    LAUNCH(attention_kernel<CHUNKS>, (unsigned)blocks, THREADS, attention_shared(a), *a, out, lse);
+}
+
+/* in: q, k, v; out: out, lse. */
+sppo_status sppo_cuda_attention(sppo__call *c) {
+    attention a;
+    if (!c->in[0]->shape[0]) return SPPO_OK;
+    sppo_status st = attention_of(c, &a);
+    if (st) return st;
+    const sppo_kv *kv = c->at->kv;
+    if (kv) {
+        a.head_stride = kv->head_stride;
+        a.page_stride = kv->page_stride;
+        a.pages = (float *)kv->storage->data + c->i[0] * kv->kv_heads * kv->head_stride;
+        LAUNCH(append_kernel, (unsigned)a.tree.tokens, THREADS, 0, a);
+        st = sppo__cuda_launched(c);
+        if (st) return st;
+    }
+    FOR_HEAD_SIZE(&a, launch, &a, sppo__f32(c->out[0]), sppo__f32(c->out[1]));
+    return sppo__cuda_launched(c);
+}

@@ -1,0 +1,188 @@
+/* runtime.cpp - the part of NVIDIA's runtime that the backend calls, with NVIDIA's own prototypes.
+ *
+ * A stream is lazy: nothing of it runs before somebody waits for it, so a missing wait shows as old
+ * or poisoned values. Fresh memory holds NaN in every word; with AddressSanitizer the host cannot
+ * touch device memory outside of kernels and copies, and memory given back is gone. */
+
+#include <deque>
+#include <map>
+
+#include "block.h"
+
+#if defined(EMU_ADDRESS)
+#include <sanitizer/asan_interface.h>
+#endif
+
+namespace emu {
+
+struct Memory {
+    size_t bytes;
+    bool given_back;  // its release is queued: no later call may name it
+};
+
+static std::map<uintptr_t, Memory> memories;  // by address
+static std::deque<std::function<void()>> queue;
+static cudaError_t last_error;
+static size_t total_bytes;
+
+static const size_t device_bytes = (size_t)1 << 30;  // of the whole device
+static const size_t shared_bytes = 48 << 10;         // a block's, without asking for more
+
+/* Memory is the host's to touch only while something of the stream runs. */
+static void allow_host(bool allowed) {
+    (void)allowed;
+#if defined(EMU_ADDRESS)
+    for (auto &m : memories) {
+        if (allowed) ASAN_UNPOISON_MEMORY_REGION((void *)m.first, m.second.bytes);
+        else ASAN_POISON_MEMORY_REGION((void *)m.first, m.second.bytes);
+    }
+#endif
+}
+
+/* The memory that holds `bytes` bytes from p on, one byte at least: what lies right behind it is
+ * another's, perhaps the host's. */
+static Memory *find(const void *p, size_t bytes) {
+    auto i = memories.upper_bound((uintptr_t)p);
+    if (i == memories.begin()) return nullptr;
+    --i;
+    bool inside = (uintptr_t)p - i->first + (bytes ? bytes : 1) <= i->second.bytes;
+    return inside && !i->second.given_back ? &i->second : nullptr;
+}
+
+bool on_device(const void *p) {
+    return find(p, 0) != nullptr;
+}
+
+void run_later(std::function<void()> work) {
+    queue.push_back([work] {
+        allow_host(true);
+        work();
+        allow_host(false);
+    });
+}
+
+void queue_launch(Launch launch, cudaStream_t) {
+    uint64_t threads = (uint64_t)launch.block.x * launch.block.y * launch.block.z;
+    if (!threads || threads > 1024 || launch.block.z > 64 || !launch.grid.x || !launch.grid.y ||
+        !launch.grid.z || launch.grid.x > INT32_MAX || launch.grid.y > 65535 ||
+        launch.grid.z > 65535) {
+        last_error = cudaErrorInvalidConfiguration;
+        return;
+    }
+    if (launch.shared > shared_bytes) {
+        last_error = cudaErrorInvalidValue;
+        return;
+    }
+    run_later([launch] { run_grid(launch); });
+}
+
+static cudaError_t failed(cudaError_t e) {
+    last_error = e;
+    return e;
+}
+
+static void check_side(const char *call, const char *side, const void *p, size_t bytes,
+                       bool device) {
+    if (device && !find(p, bytes)) fail("%s: %s is not device memory in use", call, side);
+    if (!device && find(p, 0)) fail("%s: %s is device memory", call, side);
+}
+
+}  // namespace emu
+
+using namespace emu;
+
+extern "C" {
+
+cudaError_t cudaGetDeviceCount(int *devices) {
+    *devices = 1;
+    return cudaSuccess;
+}
+
+cudaError_t cudaSetDevice(int device) {
+    return device ? failed(cudaErrorInvalidDevice) : cudaSuccess;
+}
+
+cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t *pool, int) {
+    static char name;
+    *pool = (cudaMemPool_t)&name;
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, cudaMemPoolAttr, void *) {
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemPoolTrimTo(cudaMemPool_t, size_t) {
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
+    static char name;
+    *stream = (cudaStream_t)&name;
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t) {
+    while (!queue.empty()) {
+        auto work = std::move(queue.front());
+        queue.pop_front();
+        work();
+    }
+    return cudaSuccess;
+}
+
+cudaError_t cudaMallocAsync(void **out, size_t bytes, cudaStream_t) {
+    if (bytes > device_bytes - total_bytes) return failed(cudaErrorMemoryAllocation);
+    void *data;  // of this very size: AddressSanitizer sees the first byte past its end
+    if (posix_memalign(&data, 256, bytes)) return failed(cudaErrorMemoryAllocation);
+    memset(data, 0xff, bytes);
+    memories[(uintptr_t)data] = {bytes, false};
+    total_bytes += bytes;
+    allow_host(false);
+    *out = data;
+    return cudaSuccess;
+}
+
+cudaError_t cudaFreeAsync(void *data, cudaStream_t) {
+    Memory *m = find(data, 0);
+    if (!m || !memories.count((uintptr_t)data)) fail("cudaFreeAsync: not device memory in use");
+    m->given_back = true;
+    run_later([data] {
+        total_bytes -= memories[(uintptr_t)data].bytes;
+        memories.erase((uintptr_t)data);
+        free(data);
+    });
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t) {
+    check_side("cudaMemcpyAsync", "the destination", dst, bytes, kind != cudaMemcpyDeviceToHost);
+    check_side("cudaMemcpyAsync", "the source", src, bytes, kind != cudaMemcpyHostToDevice);
+    run_later([=] { memmove(dst, src, bytes); });
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemsetAsync(void *data, int value, size_t bytes, cudaStream_t) {
+    check_side("cudaMemsetAsync", "the destination", data, bytes, true);
+    run_later([=] { memset(data, value, bytes); });
+    return cudaSuccess;
+}
+
+cudaError_t cudaGetLastError(void) {
+    cudaError_t e = last_error;
+    last_error = cudaSuccess;
+    return e;
+}
+
+const char *cudaGetErrorString(cudaError_t e) {
+    switch (e) {
+    case cudaSuccess: return "no error";
+    case cudaErrorInvalidValue: return "invalid argument";
+    case cudaErrorInvalidConfiguration: return "invalid configuration argument";
+    case cudaErrorInvalidDevice: return "invalid device ordinal";
+    case cudaErrorMemoryAllocation: return "out of memory";
+    default: return "unknown error";
+    }
+}
+}
