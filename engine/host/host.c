@@ -1,21 +1,16 @@
-/* host.c - the Lua module 'sppo.host': what Lua needs to know of the process and the machine, and
- * signals. Signal handlers only set flags, install a Lua hook, or leave at once; what a stop means
- * is decided in Lua. */
+/* host.c - the Lua module 'sppo.host': what Lua needs to know of the process and the machine. */
 
 #include <errno.h>
 #include <fcntl.h>
 #include <lauxlib.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "host/host.h"
-#include "sppo.h"
 
 #ifndef SPPO_COMMIT
 #define SPPO_COMMIT ""
@@ -23,10 +18,6 @@
 
 static int argument_count;
 static char **arguments;
-
-static lua_State *interrupted_state;  // whose Lua code Ctrl-C stops
-static volatile sig_atomic_t stop_requested, interrupt_taken, evaluating;
-static volatile time_t last_interrupt;
 
 void sppo__host_arguments(int argc, char **argv) {
     argument_count = argc;
@@ -112,75 +103,6 @@ static int append_private(lua_State *L) {
     return 1;
 }
 
-/* ---- signals ---- */
-
-static void handle(int number, void (*handler)(int)) {
-    struct sigaction action = {.sa_handler = handler};
-    sigemptyset(&action.sa_mask);
-    sigaction(number, &action, NULL);  // without SA_RESTART: a read at the prompt must end
-}
-
-static void stop_handler(int number) {
-    if (stop_requested && number == SIGINT) _exit(130);
-    stop_requested = 1;
-}
-
-/* catch_stop(): from here on the first SIGINT or SIGTERM only asks to stop; a SIGINT after it
- * leaves at once, which files survive. */
-static int catch_stop(lua_State *L) {
-    (void)L;
-    handle(SIGINT, stop_handler);
-    handle(SIGTERM, stop_handler);
-    return 0;
-}
-
-static int stop_was_requested(lua_State *L) {
-    lua_pushboolean(L, stop_requested != 0);
-    return 1;
-}
-
-static void interrupt_hook(lua_State *L, lua_Debug *ar) {
-    (void)ar;
-    lua_sethook(L, NULL, 0, 0);
-    luaL_error(L, "interrupted!");
-}
-
-/* Compiled traces do not look at hooks: what is typed at the prompt is therefore kept from being
- * compiled, and the engine's ops look at the flag. Against all else helps the second Ctrl-C. */
-static void interrupt_handler(int number) {
-    (void)number;
-    interrupt_taken = 1;
-    if (!evaluating) return;
-    time_t now = time(NULL);
-    if (sppo_interrupt() && now - last_interrupt <= 2) _exit(130);
-    last_interrupt = now;
-    sppo_interrupt_set(1);
-    lua_sethook(interrupted_state, interrupt_hook, LUA_MASKCALL | LUA_MASKRET | LUA_MASKCOUNT, 1);
-}
-
-/* catch_interrupt(): from here on SIGINT raises 'interrupted!' in Lua code that runs between
- * evaluate(true) and evaluate(false), and otherwise only ends a read of the line editor. */
-static int catch_interrupt(lua_State *L) {
-    interrupted_state = L;
-    handle(SIGINT, interrupt_handler);
-    return 0;
-}
-
-static int evaluate(lua_State *L) {
-    evaluating = lua_toboolean(L, 1);
-    sppo_interrupt_set(0);
-    interrupt_taken = 0;
-    last_interrupt = 0;
-    lua_sethook(L, NULL, 0, 0);
-    return 0;
-}
-
-int sppo__host_take_interrupt(void) {
-    int taken = interrupt_taken;
-    interrupt_taken = 0;
-    return taken;
-}
-
 /* ---- the module ---- */
 
 static void set_text(lua_State *L, const char *key, const char *value) {
@@ -199,14 +121,11 @@ int luaopen_sppo_host(lua_State *L) {
         {"total_memory", total_memory},
         {"executable", executable},
         {"append_private", append_private},
-        {"catch_stop", catch_stop},
-        {"stop_requested", stop_was_requested},
-        {"catch_interrupt", catch_interrupt},
-        {"evaluate", evaluate},
         {NULL, NULL},
     };
     lua_newtable(L);
     luaL_setfuncs(L, functions, 0);
+    sppo__host_add_signals(L);
 
     lua_newtable(L);
     for (int i = 1; i < argument_count; i++) {

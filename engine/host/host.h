@@ -31,7 +31,10 @@ bool sppo__embedded_push(lua_State *L, const char *name, bool with_chunk_name);
 /* Keeps the arguments for sppo.host.argv. */
 void sppo__host_arguments(int argc, char **argv);
 
-/* 1 if a Ctrl-C came while the line editor was reading; clears it. host.c */
+/* 1 if a Ctrl-C came while the line editor was reading; clears it. signals.c */
 int sppo__host_take_interrupt(void);
+
+/* Adds the functions about signals to the table on top, which is sppo.host. signals.c */
+void sppo__host_add_signals(lua_State *L);
 
 #endif

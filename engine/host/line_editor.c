@@ -1,8 +1,7 @@
 /* line_editor.c - the Lua module 'sppo.line_editor': reading lines at a terminal, by libedit.
  *
  * Only editing is here. Which words complete a line, and what the history file holds, is Lua's
- * (lua/sppo/repl). There is one editor a process. Where stdin is no terminal, or a dumb one, lines
- * are read plainly. */
+ * (lua/sppo/repl). Where stdin is no terminal, or a dumb one, lines are read plainly. */
 
 #include <errno.h>
 #include <histedit.h>
@@ -16,6 +15,7 @@
 #include <wchar.h>
 
 #include "host/host.h"
+#include "host/paste.h"
 
 enum { HISTORY_SIZE = 10000 };
 
@@ -62,6 +62,20 @@ static int read_character(EditLine *e, wchar_t *out) {
     }
 }
 
+/* A paste that the terminal marks as one: its lines are one entry, and Tab in it is no key. */
+static unsigned char paste(EditLine *e, int key) {
+    (void)key;
+    switch (sppo__paste_take_in(e, prompt_text)) {
+    case SPPO__PASTE_LINE: return CC_REFRESH;
+    case SPPO__PASTE_LINES:
+        snprintf(prompt_text, sizeof prompt_text, "....> ");
+        return CC_REDISPLAY;
+    case SPPO__PASTE_INTERRUPTED: interrupted = true; return CC_EOF;
+    case SPPO__PASTE_ENDED: return CC_EOF;
+    default: return CC_REFRESH_BEEP;
+    }
+}
+
 /* Writes the words of the list at `index` in columns below the line. */
 static void show_candidates(lua_State *L, int index) {
     struct winsize w;
@@ -93,7 +107,6 @@ static unsigned char complete(EditLine *e, int key) {
     int top = lua_gettop(L);
     unsigned char result = CC_REFRESH;
     (void)key;
-
     const LineInfo *line = el_line(e);
     lua_rawgeti(L, LUA_REGISTRYINDEX, completer);
     lua_pushlstring(L, line->buffer, (size_t)(line->cursor - line->buffer));
@@ -148,6 +161,8 @@ static int editor_open(lua_State *L) {
     el_set(editor, EL_GETCFN, read_character);
     el_set(editor, EL_ADDFN, "sppo-complete", "Complete the word", complete);
     el_set(editor, EL_BIND, "^I", "sppo-complete", NULL);
+    el_set(editor, EL_ADDFN, "sppo-paste", "Take in a paste", paste);
+    el_set(editor, EL_BIND, "\\e[200~", "sppo-paste", NULL);
     el_set(editor, EL_BIND, "^R", "em-inc-search-prev", NULL);
     el_set(editor, EL_BIND, "\\e[1~", "ed-move-to-beg", NULL);
     el_set(editor, EL_BIND, "\\e[4~", "ed-move-to-end", NULL);
@@ -168,16 +183,19 @@ static int editor_open(lua_State *L) {
 static int push_line(lua_State *L, const char *line, size_t length) {
     if (interrupted || sppo__host_take_interrupt()) {
         interrupted = false;
+        sppo__paste_drop();
         lua_pushnil(L);
         lua_pushliteral(L, "interrupted");
         return 2;
     }
-    if (!line) {
-        lua_pushnil(L);
-        return 1;
-    }
-    while (length > 0 && (line[length - 1] == '\n' || line[length - 1] == '\r')) length--;
-    lua_pushlstring(L, line, length);
+    size_t before;
+    const char *pasted = sppo__paste_lines(&before);
+    if (!line && !before) return 0;
+    while (line && length > 0 && (line[length - 1] == '\n' || line[length - 1] == '\r')) length--;
+    lua_pushlstring(L, pasted, before);
+    lua_pushlstring(L, line ? line : "", line ? length : 0);
+    lua_concat(L, 2);
+    sppo__paste_drop();
     return 1;
 }
 
@@ -195,13 +213,15 @@ static int read_plain(lua_State *L) {
     return results;
 }
 
-/* read(prompt) -> line | nil | nil, 'interrupted' */
+/* read(prompt) -> line, or the lines of a paste | nil | nil, 'interrupted' */
 static int editor_read(lua_State *L) {
     int length = 0;
     snprintf(prompt_text, sizeof prompt_text, "%s", luaL_checkstring(L, 1));
     if (!editor) return read_plain(L);
+    fputs("\033[?2004h", stdout);  // the terminal marks where a paste begins and ends
     fflush(stdout);
     const char *line = el_gets(editor, &length);
+    fputs("\033[?2004l", stdout);
     if (interrupted) fputs("^C\n", stdout);
     return push_line(L, line, length > 0 ? (size_t)length : 0);
 }

@@ -33,7 +33,7 @@ local not_run = {
 local function commands(page)
   local list = {}
   for line in pages_of.text(page):gmatch '\n    ([^\n]+)' do
-    line = line:gsub('^%$ ', ''):gsub('%s%s+.*$', ''):gsub('%s+#.*$', '')
+    line = line:gsub('^%$ ', ''):gsub('%s%s+.*$', ''):gsub(' < %S+$', ''):gsub('%s+#.*$', '')
     local bare = line:gsub('^[%u_]+=%S+ ', ''):gsub('^build/', '')
     if bare:match '^sppo %l' or line:match '^for .*sppo ' then list[#list + 1] = line end
   end

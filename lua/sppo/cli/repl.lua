@@ -11,10 +11,11 @@ function M.define(parser)
   parser:argument('file', 'Lua file to run first; then the prompt, if stdin is a terminal.')
     :args('?')
   parser:option('-e', 'Run this code and leave.'):argname('CODE')
+  parser:flag('-i', 'The prompt after the file or the code.')
 end
 
 function M.run(args)
-  return require('sppo.repl').run { code = args.e, file = args.file, verbose = args.verbose }
+  return require('sppo.repl').run { code = args.e, file = args.file, stay = args.i }
 end
 
 return M

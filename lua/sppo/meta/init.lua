@@ -24,14 +24,14 @@ M.families = {
     'sppo.select', 'sppo.train', 'sppo.optim' } },
   { page = 'selfplay', title = 'Self-play', modules = { 'sppo.selfplay', 'sppo.selfplay.recipe',
     'sppo.selfplay.overrides', 'sppo.selfplay.versus', 'sppo.selfplay.schema',
-    'sppo.selfplay.stages', 'sppo.selfplay.branch', 'sppo.selfplay.compare',
+    'sppo.selfplay.stages', 'sppo.selfplay.step', 'sppo.selfplay.branch', 'sppo.selfplay.compare',
     'sppo.selfplay.prompts', 'sppo.selfplay.run_folder', 'sppo.evaluate',
     'sppo.compat', 'sppo.plan' } },
   { page = 'data', title = 'Data and files', modules = { 'sppo.data', 'sppo.data.rows',
     'sppo.data.stats', 'sppo.data.given', 'sppo.data.uclaml', 'sppo.mixture', 'sppo.files' } },
   { page = 'games', title = 'Games', modules = { 'sppo.game' } },
-  { page = 'reports', title = 'Reports', modules = { 'sppo.report', 'sppo.report.export',
-    'sppo.plot' } },
+  { page = 'reports', title = 'Reports', modules = { 'sppo.report', 'sppo.report.view',
+    'sppo.report.export', 'sppo.plot' } },
 }
 
 --- Locals that hold a class which another file declares.

@@ -1,4 +1,5 @@
---- What Tab completes: globals, fields, methods, and file paths inside quotes.
+--- What Tab completes: commands and what they take, globals, fields, methods, recipes' keys, and
+--- file paths inside quotes.
 
 local M = {}
 
@@ -89,45 +90,89 @@ local function open_string(before)
   if quote then return before:sub(start) end
 end
 
---- What to insert at the cursor, and the list to show if nothing can be inserted.
----@param before string   the line up to the cursor
----@param env table
----@return string insert, string[] list
-function M.complete(before, env)
-  local list, prefix
-  local inside = open_string(before)
-  if inside then
-    list, prefix = paths(inside)
-  else
-    local path, separator, word = before:match('([%a_][%w_.]*)([.:])([%w_]*)$')
-    local set = {}
-    if path then
-      local value = resolve(env, path)
-      if value == nil then return '', {} end
-      if require('sppo.tensor').is_tensor(value) then tensor_keys(set) else keys_of(value, set) end
-      if separator == ':' then
-        for key in pairs(set) do
-          local ok, field = pcall(function() return value[key] end)
-          if ok and type(field) ~= 'function' then set[key] = 'field' end
-        end
-      end
-      if value == env.sppo then
-        for _, name in ipairs(require('sppo.host').embedded_names()) do
-          local module = name:match('^lua/sppo/([%w_]+)%.lua$')
-            or name:match('^lua/sppo/([%w_]+)/init%.lua$')
-          if module then set[module] = true end
-        end
-        set.init = nil
-      end
-      prefix, list = word, candidates(set, word, separator == ':')
-    else
-      word = before:match('([%a_][%w_]*)$')
-      if not word then return '', {} end
-      keys_of(env, set)
-      prefix, list = word, candidates(set, word)
+--- Those of `names` that begin with `prefix`.
+local function beginning(names, prefix)
+  local list = {}
+  for _, name in ipairs(names) do
+    if name:sub(1, #prefix) == prefix then list[#list + 1] = name end
+  end
+  return list
+end
+
+--- key= for what a recipe takes.
+local function recipe_keys()
+  local names = {}
+  for i, key in ipairs(require('sppo.selfplay.schema').list()) do names[i] = key.name .. '=' end
+  return names
+end
+
+--- A command's name, or what stands behind it; nil where that is Lua.
+local function command_list(before)
+  local commands = require 'sppo.repl.commands'
+  local name, rest = before:match('^%s*(:[%w_]*)(.*)$')
+  if not name then return nil end
+  if rest == '' then return beginning(commands.names(), name), name end
+  local command = commands.find(name:sub(2))
+  local word = rest:match('(%S*)$')
+  local first = rest:find('^%s+%S*$') ~= nil
+  if not command or not command.completes then return nil end
+  if command.name == 'open' and not first then return beginning(recipe_keys(), word), word end
+  if not first and command.completes ~= 'module' then return {}, word end
+  if command.completes == 'path' then return paths(word) end
+  if command.completes == 'module' then
+    return beginning(require('sppo.repl.reload').names(), word), word
+  end
+  local names = {}
+  for i, one in ipairs(commands.list) do names[i] = one.name end
+  return beginning(names, word), word
+end
+
+--- Modules of the library that were not used yet are fields of `sppo` too.
+local function add_modules(set)
+  for _, name in ipairs(require('sppo.host').embedded_names()) do
+    local module = name:match('^lua/sppo/([%w_]+)%.lua$')
+      or name:match('^lua/sppo/([%w_]+)/init%.lua$')
+    if module then set[module] = true end
+  end
+  set.init = nil
+end
+
+--- Fields of what 'a.b' leads to; behind a ':' only functions.
+local function fields(env, path, separator, word)
+  local value, set = resolve(env, path), {}
+  if value == nil then return {} end
+  if require('sppo.tensor').is_tensor(value) then tensor_keys(set) else keys_of(value, set) end
+  if separator == ':' then
+    for key in pairs(set) do
+      local ok, field = pcall(function() return value[key] end)
+      if ok and type(field) ~= 'function' then set[key] = 'field' end
     end
   end
-  if #list == 0 then return '', {} end
+  if value == env.sppo then add_modules(set) end
+  return candidates(set, word, separator == ':')
+end
+
+--- What to insert at the cursor, and the list to show if nothing can be inserted.
+---@param before string   the line up to the cursor
+---@param session sppo.ReplSession
+---@return string insert, string[] list
+function M.complete(before, session)
+  local list, prefix = command_list(before)
+  local inside = not list and open_string(before)
+  if inside then list, prefix = paths(inside) end
+  if not list then
+    local path, separator, word = before:match('([%a_][%w_.]*)([.:])([%w_]*)$')
+    if path then list, prefix = fields(session.env, path, separator, word), word end
+  end
+  local word = not list and before:match('([%a_][%w_]*)$')
+  if word then
+    local set = {}
+    keys_of(session.env, set)
+    list, prefix = candidates(set, word), word
+  end
+  if not list or #list == 0 then return '', {} end
+  local command = #list == 1 and require('sppo.repl.commands').find(list[1]:match('^:(.+)') or '')
+  if command and command.takes ~= '' then list = { list[1] .. ' ' } end
   return common(list):sub(#prefix + 1), list
 end
 

@@ -5,7 +5,7 @@ local tensor = require 'sppo.tensor'
 local M = {}
 
 local DEPTH, ITEMS, LINE = 3, 20, 96
-local SHOWN_VALUES, STATISTICS_LIMIT = 8, 2 ^ 24
+local SHOWN_VALUES, STATISTICS_LIMIT, BLOCK = 8, 2 ^ 28, 2 ^ 16
 
 local keywords = {}
 for word in ([[and break do else elseif end false for function goto if in local nil not or repeat
@@ -13,30 +13,58 @@ for word in ([[and break do else elseif end false for function goto if in local 
 
 local function number(v) return ('%.4g'):format(v) end
 
---- Two lines: what it is, and minimum, mean, maximum, NaN count and its first values.
+--- The values of a tensor, some rows at a time: fn(pointer, count), in order.
+local function each_block(t, fn)
+  local scope = require 'sppo.scope'
+  scope.run(function()
+    if t.layout == 'panels' then t = t:unpack() end
+    local rows = t:dim() > 0 and t:size(1) or 1
+    local step = math.max(1, math.floor(BLOCK * rows / t:count()))
+    for first = 0, rows - 1, step do
+      scope.run(function()
+        local part = t:dim() > 0 and t:narrow(1, first, math.min(step, rows - first)) or t
+        if part.dtype ~= 'f32' and part.dtype ~= 'i32' then part = part:to('f32') end
+        part = part:contiguous()
+        fn(part:data(), part:count())
+      end)
+    end
+  end)
+end
+
+--- Its statistics: { min, mean, max } of what is finite, { nonfinite } and its first values.
+---@param t sppo.Tensor
+function M.statistics(t)
+  local low, high, sum, fine, count, first = math.huge, -math.huge, 0, 0, 0, {}
+  each_block(t, function(values, n)
+    for i = 0, n - 1 do
+      local v = values[i]
+      if v - v == 0 then
+        low, high, sum, fine = math.min(low, v), math.max(high, v), sum + v, fine + 1
+      end
+    end
+    for i = 0, math.min(n, SHOWN_VALUES - #first) - 1 do first[#first + 1] = values[i] end
+    count = count + n
+  end)
+  return { min = low, max = high, mean = sum / fine, finite = fine, nonfinite = count - fine,
+    first = first }
+end
+
+--- Three lines: what it is; minimum, mean and maximum of its finite values, and how many are not;
+--- its first values. Never all of it.
 local function tensor_text(t)
   local text = tostring(t)
   if not t.h or t.device == 'meta' then return text end
   local count = t:count()
   if count == 0 then return text end
+  if t.device ~= 'cpu' then return text end
   if count > STATISTICS_LIMIT then return text .. '\n  (too large for statistics)' end
-  return require('sppo.scope').run(function()
-    local values = t:tolist()
-    local low, high, sum, nan, fine = math.huge, -math.huge, 0, 0, 0
-    for i = 1, #values do
-      local v = values[i]
-      if v ~= v then nan = nan + 1
-      else
-        low, high, sum, fine = math.min(low, v), math.max(high, v), sum + v, fine + 1
-      end
-    end
-    local first = {}
-    for i = 1, math.min(#values, SHOWN_VALUES) do first[i] = number(values[i]) end
-    if #values > SHOWN_VALUES then first[#first + 1] = '...' end
-    local statistics = fine == 0 and '' or
-      ('min %s  mean %s  max %s  '):format(number(low), number(sum / fine), number(high))
-    return ('%s\n  %sNaN %d\n  %s'):format(text, statistics, nan, table.concat(first, ' '))
-  end)
+  local s, first = M.statistics(t), {}
+  for i, v in ipairs(s.first) do first[i] = number(v) end
+  if count > SHOWN_VALUES then first[#first + 1] = '...' end
+  local statistics = s.finite == 0 and '' or
+    ('min %s  mean %s  max %s  '):format(number(s.min), number(s.mean), number(s.max))
+  return ('%s\n  %snonfinite %d\n  %s'):format(text, statistics, s.nonfinite,
+    table.concat(first, ' '))
 end
 
 local function key_text(key)

@@ -11,6 +11,9 @@ local M = {}
 
 local escape = html.escape
 
+local inserted = { escape = escape, open = '<ins>', close = '</ins>' }
+local deleted = { escape = escape, open = '<del>', close = '</del>' }
+
 local MOST_WORDS = 300 -- of an answer that is compared word by word
 local MOST_TEXT = 4000 -- bytes of a text
 local MOST_K = 16      -- answers of a matrix
@@ -27,13 +30,13 @@ local function words(text)
   return list
 end
 
---- `b` as HTML with the words that `a` has not (in order) inside `tag`: a longest common
---- subsequence. Long texts are shown unmarked, and those that share less than a third of their
---- words, where marks would say nothing.
----@return string html, boolean other  true if the texts share too little
-local function marked(a_text, b_text, tag)
+--- `b` with the words that `a` has not (in order) between style.open and style.close: a longest
+--- common subsequence. Long texts are shown unmarked, and those that share less than a third of
+--- their words, where marks would say nothing.
+---@return string text, boolean other  true if the texts share too little
+local function marked(a_text, b_text, style)
   local a, b = words(a_text), words(b_text)
-  if #a > MOST_WORDS or #b > MOST_WORDS then return escape(b_text), false end
+  if #a > MOST_WORDS or #b > MOST_WORDS then return style.escape(b_text), false end
   local length = {}
   for i = #a + 1, 1, -1 do
     length[i] = {}
@@ -43,14 +46,14 @@ local function marked(a_text, b_text, tag)
       else length[i][j] = math.max(length[i + 1][j], length[i][j + 1]) end
     end
   end
-  if length[1][1] < math.min(#a, #b) / 3 then return escape(b_text), true end
+  if length[1][1] < math.min(#a, #b) / 3 then return style.escape(b_text), true end
   -- Runs of words, escaped whole: what a character means can depend on the one before it.
   local out, run, i, j, inside = {}, {}, 1, 1, false
   local function flush()
     local space, text = table.concat(run):match('^(%s*)(.*)$')
-    if inside then text = ('<%s>%s</%s>'):format(tag, escape(text), tag)
-    else text = escape(text) end
-    out[#out + 1], run = escape(space) .. text, {}
+    text = style.escape(text)
+    if inside then text = style.open .. text .. style.close end
+    out[#out + 1], run = style.escape(space) .. text, {}
   end
   local function take(word, mark)
     if mark ~= inside and #run > 0 then flush() end
@@ -72,16 +75,17 @@ local function marked(a_text, b_text, tag)
   return table.concat(out), false
 end
 
---- `new` as HTML, its words that `old` has not marked as inserted.
+--- `new` with the words that `old` has not marked as inserted: as HTML, or in another style.
 ---@param old string
 ---@param new string
+---@param style? { escape: fun(text: string): string, open: string, close: string }
 ---@return string html, boolean other
-function M.marked(old, new) return marked(old, new, 'ins') end
+function M.marked(old, new, style) return marked(old, new, style or inserted) end
 
 --- `old` as HTML, its words that `new` has not marked as deleted.
 ---@param old string
 ---@param new string
-function M.removed(old, new) return marked(new, old, 'del') end
+function M.removed(old, new) return marked(new, old, deleted) end
 
 -- ---- a prompt and its answers ----
 

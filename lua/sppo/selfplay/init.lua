@@ -65,7 +65,24 @@ local function blamed(failure)
   return failure
 end
 
-local function run_recipe(path, options)
+---@class sppo.RunOptions
+---@field overrides? table
+---@field only? string
+---@field algorithm? fun(run: sppo.Run)   instead of the recipe's; it needs no prompts and no
+---                                       preference then
+---@field suffix? string                  of the run folder, unless the overrides name one
+---@field begun? fun(folder: string)
+---@field progress? fun(label?, done?, total?, parts?)
+---@field say? fun(text: string)
+---@field stop? fun(): boolean
+
+--- Loads a recipe, checks its prompts and opens its run folder, which the caller closes. Raises on
+--- failure.
+---@param path string
+---@param options? sppo.RunOptions
+---@return sppo.Run
+function M.open(path, options)
+  options = options or {}
   local recipe, err = recipe_of.load(path, options.overrides, options.algorithm ~= nil)
   if not recipe then engine.raise(engine.kind_of(err) == 'io' and 'usage' or 'recipe', err) end
   local values = recipe.values
@@ -86,24 +103,23 @@ local function run_recipe(path, options)
   check_folder(values.out, values.name)
   local folder = run_folder.open(values.out)
   if options.begun then options.begun(folder.path) end
-  local run = stages.new(recipe, folder, options)
-  local ok, failure = xpcall(options.algorithm or values.run or M.algorithm,
+  return stages.new(recipe, folder, options)
+end
+
+local function run_recipe(path, options)
+  local run = M.open(path, options)
+  local ok, failure = xpcall(options.algorithm or run.recipe.values.run or M.algorithm,
     recipe_file.explain(path), run)
   run:drop_model()
-  if ok then report.write(folder.path) end
-  folder:close()
+  if ok then report.write(run.folder.path) end
+  run.folder:close()
   if not ok then error(failure, 0) end
   return run.stopped and 'stopped' or 'done', run
 end
 
 --- Runs a recipe, or goes on with a run that was begun. Raises on failure.
 ---@param path string
----@param options? { overrides?: table, only?: string,
----   algorithm?: fun(run: sppo.Run), suffix?: string, begun?: fun(folder: string),
----   progress?: fun(label?, done?, total?, parts?),
----   say?: fun(text: string), stop?: fun(): boolean }
----   algorithm: instead of the recipe's; it needs no prompts and no preference then
----   suffix: of the run folder, unless the overrides name one
+---@param options? sppo.RunOptions
 ---@return 'done'|'stopped' result, sppo.Run run
 function M.run(path, options)
   local ok, result, run = pcall(run_recipe, path, options or {})

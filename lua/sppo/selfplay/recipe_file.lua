@@ -14,6 +14,10 @@ local MOST_BYTES = 2^24
 --- value; SPPO_RECIPE_SECONDS changes it.
 M.seconds = 60
 
+--- Whether functions of recipes may be compiled after they were called with a limit; the prompt
+--- says no, so that Ctrl-C stops them.
+M.compiled = true
+
 local function seconds()
   local set = os.getenv('SPPO_RECIPE_SECONDS')
   return tonumber(set ~= '' and set or nil) or M.seconds
@@ -151,7 +155,7 @@ function M.call(path, fn, ...)
     M.explain(path, true))
   -- A hook of C's is the prompt's for Ctrl-C: it is set when it is needed.
   if type(hook) == 'function' then debug.sethook(hook, mask, count) else debug.sethook() end
-  if of_lua then jit.on(fn, true) end
+  if of_lua and M.compiled then jit.on(fn, true) end
   if not ok then value = M.named(path, value) end
   return ok, value
 end
