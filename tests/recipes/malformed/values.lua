@@ -54,7 +54,7 @@ return {
   -- The policy.
   policy('dtype = \'f16\',', 'policy.dtype is \'f16\', it must be one of f32, bf16'),
   policy('dtype = 32,', 'policy.dtype must be a string, got number'),
-  policy('device = \'cuda\',', 'policy.device is \'cuda\', it must be one of'),
+  policy('device = \'gpu\',', 'policy.device is \'gpu\', it must be one of'),
   { 'model = {', 'model = 7, x = {', 'policy.model must be a string or table, got number' },
   { 'model = {', 'model = \'\', x = {', 'policy.model is empty' },
   { 'model = {', 'model = \'a\\nb\', x = {', 'it has a control character' },
