@@ -57,11 +57,11 @@ function work.train()
   })
 end
 
---- Log-probs of 48 tokens over 1,024 words, and their gradients.
+--- Log-probs of 192 tokens over 2,048 words, and their gradients.
 function work.head()
-  local hidden = tensor.zeros({ 48, 64 }):normal_(0, 1, 1):requires_grad_()
-  local weight = ops.pack(tensor.zeros({ 1024, 64 }):normal_(0, 0.1, 2), 'f32'):requires_grad_()
-  local target = tensor.ints(ids(48, 3))
+  local hidden = tensor.zeros({ 192, 64 }):normal_(0, 1, 1):requires_grad_()
+  local weight = ops.pack(tensor.zeros({ 2048, 64 }):normal_(0, 0.1, 2), 'f32'):requires_grad_()
+  local target = tensor.ints(ids(192, 3))
   for _ = 0, times do
     scope.run(function() ops.token_logprob(hidden, weight, target):sum():backward() end)
     hidden:clear_grad_()
