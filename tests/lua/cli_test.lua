@@ -301,8 +301,14 @@ return {
   code, out = sppo('test lua/a.good', ('cd %s; SPPO_LUA='):format(quoted(folder)))
   lu.assertEquals(code, 0)
   lu.assertStrMatches(out, '.*1 passed, 0 failed, 0 skipped\n')
-  code = sppo('test nothing-of-that-name', ('cd %s; SPPO_LUA='):format(quoted(folder)))
-  lu.assertEquals(code, 1)
+  for _, file in ipairs { 'tests/lua/a_test.lua', './tests/lua/a_test.lua', 'lua/a_test.lua' } do
+    code, out = sppo('test --list ' .. file, ('cd %s; SPPO_LUA='):format(quoted(folder)))
+    lu.assertEquals({ code, out }, { 0, 'lua/a.bad\nlua/a.good\nlua/a.not_here\n' })
+  end
+  local missing, _, err = sppo('test nothing-of-that-name',
+    ('cd %s; SPPO_LUA='):format(quoted(folder)))
+  lu.assertEquals(missing, 1)
+  lu.assertStrContains(err, '\'sppo test --list\' prints the names')
   code, out = sppo('test --list', ('cd %s; SPPO_LUA='):format(quoted(folder)))
   lu.assertEquals({ code, out }, { 0, 'lua/a.bad\nlua/a.good\nlua/a.not_here\n' })
 end

@@ -6,11 +6,13 @@ local host = require 'sppo.host'
 local output = require 'sppo.cli.output'
 
 local M = {
-  examples = { 'sppo test', 'sppo test ops/matmul --verbose', 'sppo test --list' },
+  examples = { 'sppo test', 'sppo test ops/matmul --verbose', 'sppo test tests/lua/cli_test.lua',
+    'sppo test --list' },
 }
 
 function M.define(parser)
-  parser:argument('filter', 'Run tests whose name holds this text.'):args('?')
+  parser:argument('filter', 'Run tests whose name holds this text, or those of this *_test.lua.')
+    :args('?')
   parser:option('--except', 'Leave out tests whose name holds this text.'):argname('TEXT')
   parser:flag('--list', 'Print the names and run nothing.')
   parser:option('--seed', 'Seed of the random numbers in tests.'):argname('N'):default('1')
@@ -56,6 +58,12 @@ local function tests_of(path, root)
   end
   table.sort(list, function(a, b) return a.name < b.name end)
   return list
+end
+
+--- The text to look for in names. 'tests/lua/cli_test.lua' gives 'lua/cli.', that file's tests.
+local function filter_of(text)
+  local file = text and text:match('^(.*)_test%.lua$')
+  return file and file:gsub('^%./', ''):gsub('^tests/', '') .. '.' or text
 end
 
 --- Runs one test; 'passed', 'failed' or 'skipped', and the text.
@@ -104,6 +112,7 @@ function M.run(args)
   local root = find_root()
   package.path = ('%s/?.lua;%s/tests/?.lua;%s'):format(root, root, package.path)
   M.seed, M.root = args.seed, root
+  local filter = filter_of(args.filter)
   -- Every op of every test: its kernel takes the work memory that meta counts for it.
   require('sppo.ffi').C.sppo_workspace_check(1)
 
@@ -134,7 +143,7 @@ function M.run(args)
     local short = path:sub(#root + #'/tests/' + 1)
     local prefix = short:gsub('_test%.lua$', '')
     -- A filter that names another file's test spares loading this file.
-    local whole = args.filter and args.filter:match('^([%w_/]+)%.') or nil
+    local whole = filter and filter:match('^([%w_/]+)%.') or nil
     if not whole or prefix:find(whole, 1, true) then
       local ok, list = xpcall(tests_of, function(err)
         return { message = tostring(type(err) == 'table' and err.message or err),
@@ -147,7 +156,7 @@ function M.run(args)
         note(prefix .. '.load', 'failed', 0, path .. ': has no functions named test_*')
       end
       for _, test in ipairs(list) do
-        if (not args.filter or test.name:find(args.filter, 1, true))
+        if (not filter or test.name:find(filter, 1, true))
           and not (args.except and test.name:find(args.except, 1, true)) then
           if args.list then
             output.write(test.name, '\n')
@@ -165,7 +174,8 @@ function M.run(args)
     counts.skipped))
   if counts.passed + counts.failed + counts.skipped == 0 then
     io.stderr:write(('sppo: test: no test %s\n'):format(args.filter
-      and ('has \'%s\' in its name'):format(args.filter) or 'was found'))
+      and ('has \'%s\' in its name; \'sppo test --list\' prints the names'):format(args.filter)
+      or 'was found'))
     return 1
   end
   return counts.failed > 0 and 1 or 0
