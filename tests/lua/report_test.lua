@@ -241,6 +241,11 @@ function tests.test_command()
     code, _, none = shell.sppo { 'report', folder }
     lu.assertEquals(code, 2)
     lu.assertStrContains(none, 'not a run folder')
+    files.make_folder(folder .. '/runs')
+    files.make_folder(folder .. '/runs/x')
+    files.write(folder .. '/runs/x/recipe.resolved.json', '{}')
+    _, _, none = shell.run(('cd %s; %s'):format(folder, shell.program { 'report', 'x' }))
+    lu.assertStrContains(none, 'x: not a run folder (did you mean \'runs/x\'?)')
     code, _, none = shell.sppo { 'report', out, out, '-o', 'x.html' }
     lu.assertEquals(code, 2)
     lu.assertStrContains(none, 'needs --compare')

@@ -41,7 +41,9 @@ function M.load(path)
   local resolved, err = files.json(path .. '/recipe.resolved.json')
   if type(resolved) ~= 'table' then
     err = err or 'not an object'
-    local text = ('%s: not a run folder (recipe.resolved.json: %s)'):format(path, err)
+    local there = files.exists(('runs/%s/recipe.resolved.json'):format(path))
+    local text = ('%s: not a run folder (%s)'):format(path, there
+      and ('did you mean \'runs/%s\'?'):format(path) or 'recipe.resolved.json: ' .. err)
     engine.kind('usage', text)
     return nil, text
   end
