@@ -33,6 +33,10 @@ void sppo__parallel(int64_t tasks, sppo__task fn, void *context);
  * has begun. */
 void sppo__parallel_values(int64_t values, int64_t tasks, sppo__task fn, void *context);
 
+/* What the next region will read first: threads that wait for it bring it into their cache. Only a
+ * wish; memory that is not there any more is no error. */
+void sppo__ahead(const void *from, int64_t bytes);
+
 /* Makes sure that each thread has `bytes` of 64-byte aligned scratch, before sppo__parallel; it is
  * kept between ops. Inside a guarded arena, growing it is an error. */
 sppo_status sppo__scratch_reserve(int64_t bytes);

@@ -22,7 +22,7 @@
 #include "cpu/cpu.h"
 #include "cpu/simd.h"
 
-enum { MAX_THREADS = 256, SPINS = 2000, FEW_VALUES = 1 << 17 };
+enum { MAX_THREADS = 256, SPINS = 2000, FEW_VALUES = 1 << 17, AHEAD = 512 };
 
 /* The region's number in the upper half, its next unclaimed task in the lower. Claiming is one
  * compare-and-swap: it succeeds only if the region is still the one that was read. */
@@ -45,6 +45,11 @@ static int wanted;                // threads asked for, the caller included; 0 u
 static int workers;               // threads there are, the caller not included
 static _Atomic uint32_t living;   // workers that have not left yet
 static _Atomic uint32_t leaving;  // workers must end
+
+/* What will be read soon: the bytes from ahead_end - ahead_left on. Any thread may see an old pair of
+ * the two; then it fetches what nobody needs, which is no error. */
+static _Atomic(const char *) ahead_end;
+static _Atomic int64_t ahead_left;
 
 static _Thread_local bool inside;  // this thread runs a task
 static _Thread_local int self;     // its number
@@ -89,13 +94,23 @@ static void work(void) {
     }
 }
 
+/* Brings some of what will be read soon into the cache; false if there is nothing left to bring. */
+static bool fetch_ahead(void) {
+    if (atomic_load_explicit(&ahead_left, memory_order_relaxed) <= 0) return false;
+    const char *end = atomic_load_explicit(&ahead_end, memory_order_relaxed);
+    int64_t left = atomic_fetch_sub_explicit(&ahead_left, AHEAD, memory_order_relaxed);
+    for (int64_t i = 0; i < AHEAD && i < left; i += 64) __builtin_prefetch(end - left + i, 0, 2);
+    return true;
+}
+
 static void *worker(void *number) {
     self = (int)(intptr_t)number;
     uint32_t seen = atomic_load(&begun);
     while (!atomic_load(&leaving)) {
         work();
         int spins = SPINS;
-        while (spins-- && atomic_load(&begun) == seen) spin_pause();
+        while (spins-- && atomic_load(&begun) == seen)
+            if (!fetch_ahead()) spin_pause();
         if (atomic_load(&begun) == seen) {
             atomic_fetch_add(&sleepers, 1);
             if (!atomic_load(&leaving)) futex_wait(&begun, seen);
@@ -206,6 +221,12 @@ void sppo__parallel(int64_t tasks, sppo__task fn, void *context) {
 void sppo__parallel_values(int64_t values, int64_t tasks, sppo__task fn, void *context) {
     if (values < FEW_VALUES) run_alone(tasks, fn, context);
     else sppo__parallel(tasks, fn, context);
+}
+
+void sppo__ahead(const void *from, int64_t bytes) {
+    atomic_store_explicit(&ahead_left, 0, memory_order_relaxed);
+    atomic_store_explicit(&ahead_end, (const char *)from + bytes, memory_order_relaxed);
+    atomic_store_explicit(&ahead_left, bytes, memory_order_relaxed);
 }
 
 int64_t sppo_regions(void) {

@@ -57,6 +57,25 @@ static void many_regions(void **state) {
     OK(sppo_threads_set(0));
 }
 
+/* A wish for memory that is not there, or is gone before it is fetched, harms nobody. */
+static void ahead_of_nothing(void **state) {
+    (void)state;
+    tally t = {0};
+    enum { ROUNDS = 200 };
+    OK(sppo_threads_set(3));
+    for (int i = 0; i < ROUNDS; i++) {
+        void *gone = malloc(1 << 20);
+        sppo__ahead(gone, 1 << 20);
+        free(gone);
+        sppo__parallel(7, count_task, &t);
+        sppo__ahead((const void *)(uintptr_t)(i % 2 ? 64 : UINTPTR_MAX - 4095), 4096 * (i % 3) + 7);
+        for (double end = sppo_clock() + 0.00002; sppo_clock() < end;) continue;
+    }
+    check_tally(&t, 7, ROUNDS);
+    sppo__ahead(NULL, 0);
+    OK(sppo_threads_set(0));
+}
+
 typedef struct outer {
     int64_t sum[8];
 } outer;
@@ -136,10 +155,10 @@ static void peaks(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_task_once), cmocka_unit_test(many_regions),
-        cmocka_unit_test(nested_regions),  cmocka_unit_test(scratch_memory),
-        cmocka_unit_test(scratch_guard),   cmocka_unit_test(refused),
-        cmocka_unit_test(peaks),
+        cmocka_unit_test(every_task_once),  cmocka_unit_test(many_regions),
+        cmocka_unit_test(ahead_of_nothing), cmocka_unit_test(nested_regions),
+        cmocka_unit_test(scratch_memory),   cmocka_unit_test(scratch_guard),
+        cmocka_unit_test(refused),          cmocka_unit_test(peaks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -33,7 +33,7 @@ def run(sppo, folder, *arguments):
                    check=True, stdout=subprocess.DEVNULL)
     seconds = time.monotonic() - begin
     perf = [json.loads(line) for line in (folder / 'perf.jsonl').read_text().splitlines()]
-    return seconds, perf
+    return seconds, [line for line in perf if 'seconds' in line]  # stages, not the start
 
 
 def mixed(sppo, folder):
