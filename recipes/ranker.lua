@@ -8,6 +8,10 @@
 --- Other pairs: any file that data.pairs reads (docs/data.md), in the two names below. A scalar
 --- reward instead (Bradley-Terry, a third of the work): form = 'reward', with
 --- limits = { max_prompt = 192, max_length = 512 }, for `reward.preference`.
+---
+--- Seed 1, as it stands (2 cores, 35 minutes): of 200 held-out pairs the chosen answer gets the
+--- higher score in 0.578, where the longer answer is the chosen one in 0.455. A thousand pairs once
+--- over move a new head little; more pairs, or a larger train.lr, are the first things to try.
 
 local data = require 'sppo.data'
 local ranker = require 'sppo.ranker'
