@@ -37,12 +37,14 @@ def decode(batch, dtype, goal, share=None, limit=''):
     return Row(title, goal, share, limit, ours=ours, peers=one if batch == 1 else many)
 
 
-def rank(tokens):
-    return Row(f'PairRM, pairs of {tokens} tokens, f32', 1.0, 60, FMA,
+def rank(tokens, *types):
+    """In f32 both compute the same; in bf16 PyTorch rounds what it multiplies."""
+    title = f'PairRM, pairs of {tokens} tokens, f32'
+    return Row(title if len(types) == 1 else f'{title}; PyTorch in any type', 1.0, 60, FMA,
                ours=lambda s: s.sppo('rank', 'f32', '--dtype', 'f32', '--prompt-tokens', tokens),
                peers=lambda s: [s.worker('torch', 'PyTorch', f'transformers DeBERTa, {t}', 'rank',
                                          '--dtype', t, '--prompt-tokens', tokens, '--repeats', 2)
-                                for t in ('float32', 'bfloat16')])
+                                for t in types])
 
 
 def mixed_peers(s):
@@ -98,8 +100,9 @@ ROWS = {
                                '--no-recompute', '--precomputed'),
                          s.trl('sppo_hard, f32, reference precomputed', '--f32',
                                '--precomputed')]),
-    'rank_128': rank(128),
-    'rank_512': rank(512),
+    'rank_128_f32': rank(128, 'float32'),
+    'rank_512_f32': rank(512, 'float32'),
+    'rank_128': rank(128, 'float32', 'bfloat16'),
     'round': Row(
         'a round of recipes/smollm2.lua', 4.0, pairs=1, ours=lambda s: s.own('round', 'f32'),
         peers=lambda s: [s.worker('round', 'PyTorch', 'transformers generate, training loop',
