@@ -322,6 +322,8 @@ local function gguf_bytes(g, bad)
     local kind = gguf_kinds[number_box[0]]
     if not kind then bad('token %d has type %g; types 1 to 5 are read', id, number_box[0]) end
     need(C.sppo_gguf_array_string(g.h, tokens, id, text_box, length_box))
+    local ends = tokenizer_spm.ends[ffi.string(text_box[0], length_box[0])]
+    if ends and kind == C.SPPO_TOKEN_ADDED then kind = C.SPPO_TOKEN_SPECIAL end
     need(C.sppo_bpe_add_token(t.h, id, text_box[0], length_box[0], kind))
   end
   for rank = 0, merge_count - 1 do

@@ -226,6 +226,14 @@ end
 
 -- ---- GGUF ----
 
+--- Tokens that end a text or a turn. Some files call them the user's own, which would be found in
+--- what a user writes; whatever a file says, they are special (as in llama.cpp's llama-vocab.cpp).
+M.ends = {}
+for _, text in ipairs { '</s>', '<eos>', '<|endoftext|>', '<|end_of_text|>', '<|end|>',
+  '<|eot_id|>', '<|eom_id|>', '<|im_end|>', '<end_of_turn>' } do
+  M.ends[text] = true
+end
+
 --- Plain data of a GGUF's `llama` vocabulary: tokens, scores, types. nil, text.
 ---@param g sppo.Gguf
 function M.from_gguf(g)
@@ -265,6 +273,9 @@ function M.from_gguf(g)
         kind = C.SPPO_PIECE_UNUSED
       end
       if id == unknown then kind = C.SPPO_PIECE_UNKNOWN end
+      if kind == C.SPPO_PIECE_USER and M.ends[ffi.string(text_box[0], length_box[0])] then
+        kind = C.SPPO_PIECE_CONTROL
+      end
       status = C.sppo_spm_add(model, text_box[0], length_box[0], number_box[0],
         kind >= 0 and kind < 100 and kind or 0)
     end

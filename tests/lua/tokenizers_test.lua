@@ -334,6 +334,37 @@ function M.test_small_model_in_gguf()
   end)
 end
 
+--- What ends a text is special even where a file calls it the user's own: what a user writes is not
+--- read as it.
+function M.test_ends_in_gguf_are_special()
+  shell.in_folder(function(folder)
+    local function ids(name, metadata)
+      local path = ('%s/%s.gguf'):format(folder, name)
+      files.gguf_writer(path, {}, metadata)
+      local t = assert(tokenizer.from_gguf(assert(files.gguf(path))))
+      return { t:encode 'a</s>', t:encode 'a[u]', t:encode_pieces { { text = 'a' },
+        { text = '</s>', special = true } } }
+    end
+    lu.assertEquals(ids('pieces', function(w)
+      w:string('tokenizer.ggml.model', 'llama')
+      w:strings('tokenizer.ggml.tokens', { '<unk>', '</s>', '[u]', SPACE .. 'a', '<', '/', 's',
+        '>', SPACE, 'a' })
+      w:numbers('tokenizer.ggml.scores', 'f32', { 0, 0, 0, -1, -2, -3, -4, -5, -6, -7 })
+      w:numbers('tokenizer.ggml.token_type', 'i32', { 2, 4, 4, 1, 1, 1, 1, 1, 1, 1 })
+      w:number('tokenizer.ggml.unknown_token_id', 'u32', 0)
+      w:number('tokenizer.ggml.eos_token_id', 'u32', 1)
+    end), { { 3, 4, 5, 6, 7 }, { 3, 2 }, { 3, 1 } })
+    lu.assertEquals(ids('bytes', function(w)
+      w:string('tokenizer.ggml.model', 'gpt2')
+      w:string('tokenizer.ggml.pre', 'gpt-2')
+      w:strings('tokenizer.ggml.tokens', { 'a', '</s>', '[u]', '<', '/', 's', '>' })
+      w:numbers('tokenizer.ggml.token_type', 'i32', { 1, 4, 4, 1, 1, 1, 1 })
+      w:strings('tokenizer.ggml.merges', {})
+      w:number('tokenizer.ggml.eos_token_id', 'u32', 1)
+    end), { { 0, 3, 4, 5, 6 }, { 0, 2 }, { 0, 1 } })
+  end)
+end
+
 --- Where a folder says that no space, or one in front of the first text only, is added.
 function M.test_prefix_schemes()
   local function ids(config)
