@@ -44,6 +44,23 @@ function tests.test_ensemble()
   fails('all weights are 0', ensemble.preference, { members = { keyed }, weights = { 0 } })
 end
 
+--- What a wrong matrix says names the prompt and what stands there.
+function tests.test_wrong_matrix()
+  local prompt = { id = 3, text = 'How do I\nmake a cup of tea without any water at all?' }
+  local here = 'preference: prompt 3 (How do I make a cup of tea without any w..): '
+  local function wrong(p, text)
+    fails(here .. text, preference.matrix, { prefer = function() return p end }, prompt,
+      { 'a', 'b' }, {})
+  end
+  wrong({ 0.25, 2 }, 'row 1 must have 2 numbers, got 0.25: P[i][j] is the probability that ' ..
+    'answer i beats answer j')
+  wrong({ { 0.5, 0.5 }, { 0.5 } }, 'row 2 must have 2 numbers, got 1')
+  wrong({ { 0.5, 0.5 } }, 'a matrix of 2 rows was expected, got 1 rows')
+  wrong({ { 0.5, -1 }, { 1, 0.5 } }, 'P[1][2] must be in 0..1, got -1')
+  fails('prompt 4 (short): true or false is wanted, got 1', preference.passes,
+    { pass = function() return 1 end }, { id = 4, text = 'short' }, 'a', {})
+end
+
 function tests.test_given()
   local g = given.preference {
     { prompt = 'q', first = 'a', second = 'b', p = 0.9 },

@@ -22,6 +22,23 @@ function M.new(source)
   return source
 end
 
+--- What stands where a row of k numbers is wanted.
+local function row_text(row, k)
+  if type(row) == 'table' then return ('%d numbers, got %d'):format(k, #row) end
+  local got = type(row) == 'number' and ('%.4g'):format(row) or type(row)
+  return ('%d numbers, got %s: P[i][j] is the probability that answer i beats answer j'):format(k,
+    got)
+end
+
+--- '3', or '3 (How do I make tea?)': which prompt it was, with how its text begins.
+local function prompt_text(prompt)
+  local id, text = tostring(prompt.id), prompt.text
+  if type(text) ~= 'string' then return id end
+  text = text:gsub('%s+', ' ')
+  if #text > 40 then text = text:sub(1, 40):gsub('[\192-\255]?[\128-\191]*$', '') .. '..' end
+  return ('%s (%s)'):format(id, text)
+end
+
 --- The matrix for some answers; raises unless it is K x K with values in 0..1, and P[i][j] +
 --- P[j][i] near 1 (0.5..1.5) if not both orders are judged.
 ---@param preference sppo.Preference
@@ -35,14 +52,14 @@ function M.matrix(preference, prompt, answers, details)
   local function bad(...)
     local what = (...):format(select(2, ...))
     engine.raise('argument', ('%spreference: prompt %s: %s'):format(check.place(preference.prefer),
-      tostring(prompt.id), what))
+      prompt_text(prompt), what))
   end
   if type(p) ~= 'table' or #p ~= k then
     bad('a matrix of %d rows was expected, got %s', k,
       type(p) == 'table' and #p .. ' rows' or type(p))
   end
   for i = 1, k do
-    if type(p[i]) ~= 'table' or #p[i] ~= k then bad('row %d must have %d numbers', i, k) end
+    if type(p[i]) ~= 'table' or #p[i] ~= k then bad('row %d must have %s', i, row_text(p[i], k)) end
     for j = 1, k do
       local value = p[i][j]
       if type(value) ~= 'number' or not (value >= 0 and value <= 1) then
@@ -68,7 +85,7 @@ function M.passes(preference, prompt, answer, detail)
   local value = preference.pass(prompt, answer, detail)
   if type(value) ~= 'boolean' then
     engine.raise('argument', ('%spreference.pass: prompt %s: true or false is wanted, got %s'
-      ):format(check.place(preference.pass), tostring(prompt.id), tostring(value)))
+      ):format(check.place(preference.pass), prompt_text(prompt), tostring(value)))
   end
   return value
 end
