@@ -104,12 +104,8 @@ end
 --- Held-out answers are drawn as the training's are, unless the recipe says otherwise.
 local function follow_sample(values, origins)
   for _, key in ipairs { 'max_new_tokens', 'temperature', 'top_p', 'top_k', 'min_p' } do
-    local default = schema.keys.evaluate.section[key].default
-    if values.evaluate[key] == nil or values.evaluate[key] == default then
-      values.evaluate[key] = values.sample[key]
-      if origins['evaluate.' .. key] == 'default' then
-        origins['evaluate.' .. key] = 'sample.' .. key
-      end
+    if origins['evaluate.' .. key] == 'default' then
+      values.evaluate[key], origins['evaluate.' .. key] = values.sample[key], 'sample.' .. key
     end
   end
 end
