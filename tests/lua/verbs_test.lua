@@ -68,6 +68,14 @@ function tests.test_validate()
     code, out = shell.sppo { 'validate', path }
     lu.assertEquals(code, 0)
     lu.assertStrContains(out, 'warning: 3 of 4 held_out prompts are training prompts too')
+    -- Held-out answers of different rounds that are drawn differently.
+    recipe 'r.sample.temperature, r.rounds = { 1, 0.5 }, 2'
+    code, out = shell.sppo { 'validate', path }
+    lu.assertEquals(code, 0)
+    lu.assertStrContains(out, 'warning: evaluate.temperature is 1 at the start and 0.5 in round 2: ' ..
+      'win rates tell of that, too; evaluate.temperature=1 draws all rounds alike')
+    _, out = shell.sppo { 'validate', path, 'evaluate.temperature=1' }
+    lu.assertNil(out:find('warning', 1, true))
     recipe 'r.prompts = function(round) return round < 3 and { { tokens = { 1 } } } or {} end'
     fails(2, { 'validate', path }, 'prompts: round 3 has no prompts')
     fails(2, { 'validate', path, 'rounds' }, "validate: 'rounds' is not key=value")
