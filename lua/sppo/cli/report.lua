@@ -13,9 +13,9 @@ local M = {
 
 function M.define(parser)
   parser:argument('runs', 'Run folders.'):args('+'):argname('RUN')
-  parser:flag('--compare', 'All of them side by side in one page.')
-  parser:option('-o --output', 'The page (default: report.html in the run folder; compare.html).')
-    :argname('FILE')
+  parser:flag('--compare', 'One page with all of them side by side, not a page for each.')
+  parser:option('-o', 'The page (default: report.html in the run folder, or compare.html here).')
+    :argname('FILE'):target('output'):hidden_name('--output')
   parser:option('--csv', 'Write all metrics of one run as CSV instead.'):argname('FILE')
   parser:option('--tensorboard', 'Write all metrics of one run as event files instead.')
     :argname('DIR')
