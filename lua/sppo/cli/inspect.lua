@@ -87,13 +87,25 @@ function show.safetensors(path)
   tensor_rows(kinds.tensors(file, 'safetensors'))
 end
 
+--- The first prompt of a run's answers, held-out answers or matrices, as `sppo repl` shows them;
+--- false of other records.
+local function show_first(path)
+  local run, t, name = path:match('^(.*)/round%-(%d+)/(%l+)%.msgpack$')
+  local what = { answers = 'answers', evaluation = 'answers', preference = 'matrix' }
+  local view = what[name] and require('sppo.report.view').open(run)
+  if not view then return false end
+  local ok, value = pcall(view[what[name]], view, tonumber(t), 1, name == 'evaluation')
+  if ok then output.write('\nthe first of them:\n', tostring(value), '\n') end
+  return ok
+end
+
 function show.records(path)
   local records, err = files.records(path)
   if not records then exit.data(err) end
   head(path, 'records')
   size_row(path)
   row('records', '%d', records:count())
-  if records:count() > 0 then
+  if records:count() > 0 and not show_first(path) then
     local first = records:read(1)
     row('first', '%s', printable(require('sppo.json').encode(first), 200))
   end
@@ -137,6 +149,17 @@ function show.model(path)
   if files.exists(weights) then show.safetensors(weights) end
 end
 
+--- A round of a run: its files, and how to read them.
+function show.round(path)
+  head(path, 'round of a run')
+  for _, name in ipairs(files.list(path)) do
+    local bytes, file = files.size(path .. '/' .. name), path .. '/' .. name
+    local does = bytes and ('%d bytes; sppo inspect %s'):format(bytes, file) or 'folder; sppo gen '
+      .. file .. ' \'..\''
+    row(printable(name, 40), '%s', printable(does, 200))
+  end
+end
+
 function show.run(path)
   head(path, 'run')
   local round = 1
@@ -155,22 +178,8 @@ function show.run(path)
     row('round ' .. round, '%s%s', table.concat(parts, ', '), weights and ', weights' or '')
     round = round + 1
   end
-  -- The last value of each metric.
-  local metrics = path .. '/metrics.jsonl'
-  if not files.exists(metrics) then return end
-  local json, last, keys = require 'sppo.json', {}, {}
-  for line in io.lines(metrics) do
-    local value, err = json.decode(line)
-    if err then exit.data(('%s: %s'):format(metrics, err)) end
-    for key, v in pairs(value) do
-      if last[key] == nil then keys[#keys + 1] = key end
-      last[key] = v
-    end
-  end
-  table.sort(keys)
-  for _, key in ipairs(keys) do
-    if type(last[key]) == 'number' then row(printable(key, 40), '%.6g', last[key]) end
-  end
+  local view = require('sppo.report.view').open(path)
+  if view then output.write(tostring(view:table({}, true)), '\n') end
 end
 
 function M.run(args)

@@ -190,17 +190,38 @@ local function at_round(view, key, t)
   return n > 0 and sum / n or nil
 end
 
---- A table of the runs' metrics by round: this run's, and another's beside it.
+--- Every metric of a run: those of `table` first, then the others by name.
+local function all_keys(view)
+  local keys, known, rest = { unpack(SHOWN) }, { round = true, step = true }, {}
+  for _, key in ipairs(SHOWN) do known[key] = true end
+  local function note(values)
+    for key, value in pairs(values) do
+      if not known[key] and type(value) == 'number' then rest[#rest + 1] = key end
+      known[key] = true
+    end
+  end
+  for t = 0, view.last do note(view.run.rounds[t]) end
+  for _, values in ipairs(view.run.steps) do note(values) end
+  table.sort(rest)
+  for _, key in ipairs(rest) do keys[#keys + 1] = key end
+  return keys
+end
+
+--- A table of the runs' metrics by round: this run's, and another's beside it. What is noted at
+--- each optimizer step stands there as its mean over the round.
 ---@param others? sppo.RunView[]
-function View:table(others)
+---@param all? boolean  every metric of this run, not just those that say most
+function View:table(others, all)
   local views, lines = { self, unpack(others or {}) }, {}
-  local last = 0
+  local keys, last, width = all and all_keys(self) or SHOWN, 0, 16
   for _, v in ipairs(views) do last = math.max(last, v.last) end
-  lines[1] = ('%-16s'):format 'metric'
+  for _, key in ipairs(keys) do width = math.max(width, #key) end
+  local function name(text) return plain(text) .. (' '):rep(width - #text) end
+  lines[1] = name 'metric'
   for t = 0, last do lines[1] = lines[1] .. ('%10s'):format(t == 0 and 'start' or 'round ' .. t) end
-  for _, key in ipairs(SHOWN) do
+  for _, key in ipairs(keys) do
     for n, v in ipairs(views) do
-      local row, any = { ('%-16s'):format(n == 1 and key or '  ' .. v.run.name:sub(1, 14)) }, false
+      local row, any = { name(n == 1 and key or '  ' .. v.run.name:sub(1, 14)) }, false
       for t = 0, last do
         local value = at_round(v, key, t)
         row[#row + 1] = ('%10s'):format(value and ('%.4g'):format(value) or '')
