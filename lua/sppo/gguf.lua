@@ -267,7 +267,9 @@ end
 local function write_metadata(w, model, name, arch, dtype)
   local config = model.config
   w:string('general.architecture', name)
-  w:string('general.name', (model.path:gsub('/+$', ''):match('[^/]+$') or 'model'))
+  local path = model.path:gsub('/+$', '')
+  local run, round = path:match('([^/]+)/(round%-%d+)/weights$')
+  w:string('general.name', run and run .. '-' .. round or path:match('[^/]+$') or 'model')
   w:number('general.file_type', 'u32', file_types[dtype])
   w:number('general.quantization_version', 'u32', 2)
   for _, keys in ipairs { common, arch.keys or {} } do

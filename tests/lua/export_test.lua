@@ -138,7 +138,8 @@ function tests.test_verb()
       lu.assertEquals(c, wanted_code, err)
       lu.assertStrContains(err, text)
     end
-    fails({ 'export', folder .. '/m', folder .. '/hf' }, 2, 'is there already')
+    fails({ 'export', folder .. '/m', folder .. '/hf' }, 2,
+      ('is there already\ntry: sppo export %s/m %s/hf --force\n'):format(folder, folder))
     fails({ 'export', folder .. '/m', folder, '--force' }, 2, 'is no model folder')
     fails({ 'export', folder .. '/m', folder .. '/y', '--dtype', 'q8_0' }, 2, 'bf16, f32')
     fails({ 'export', folder .. '/nothing', folder .. '/y' }, 6, 'no model there')

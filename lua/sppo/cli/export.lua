@@ -52,7 +52,9 @@ function M.run(args)
   end
   if files.exists(args.to) or files.is_folder(args.to) then
     if not args.force then
-      exit.usage(('export: %s is there already'):format(args.to), 'sppo export --force ..')
+      exit.usage(('export: %s is there already'):format(args.to),
+        ('sppo export %s %s%s --force'):format(args.model, args.to,
+          args.dtype and ' --dtype ' .. args.dtype or ''))
     end
     if kind == 'folder' and not files.exists(args.to .. '/config.json') then
       exit.usage(('export: %s is there and is no model folder; it is not replaced'):format(args.to),
