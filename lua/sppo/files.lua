@@ -125,6 +125,19 @@ end
 ---@return boolean
 function M.is_folder(path) return M.list(path) ~= nil end
 
+--- What a path that is not there was probably meant to be, " (did you mean 'train.jsonl'?)", by the
+--- names beside it; '' if none is near.
+---@param path string
+---@return string
+function M.meant(path)
+  local folder, name = path:gsub('(.)/+$', '%1'):match('^(.-)([^/]+)$')
+  if not name or M.size(path) or M.is_folder(path) then return '' end
+  local names = M.list(folder == '' and '.' or folder) or {}
+  if #names > 1000 then return '' end
+  local hint = require('sppo.check').suggest(name, names)
+  return hint and (' (did you mean \'%s%s\'?)'):format(folder, hint) or ''
+end
+
 --- Bytes that can still be written on the disk of `path`.
 ---@param path string
 ---@return integer

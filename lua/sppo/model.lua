@@ -26,6 +26,42 @@ function M.home()
   return data .. '/sppo'
 end
 
+--- The last round of a run folder that has weights; nil if none has.
+---@param path string
+---@return integer?
+function M.last_round(path)
+  local last
+  for _, name in ipairs(files.list(path) or {}) do
+    local t = tonumber(name:match('^round%-(%d+)$'))
+    if t and t > (last or 0) and files.exists(('%s/%s/weights/config.json'):format(path, name)) then
+      last = t
+    end
+  end
+  return last
+end
+
+--- Of a run, or a round of one, where its models are; nil of any other path.
+local function of_run(name)
+  local path = name:gsub('(.)/+$', '%1')
+  if files.exists(path .. '/weights/config.json') then
+    return (': is a round of a run, its model is %s/weights'):format(path)
+  end
+  if files.exists(path .. '/recipe.resolved.json') then
+    local t = M.last_round(path)
+    return t and (': is a run, its last model is %s/round-%d/weights'):format(path, t)
+      or ': is a run that has no weights yet; its recipe and sppo run go on with it'
+  end
+end
+
+--- Of a name without a slash: the fetched model it was meant to be, or all of them; else ''.
+local function fetched(name)
+  local names = files.list(M.home() .. '/models') or {}
+  if name:find('/', 1, true) or #names == 0 then return '' end
+  local hint = check.suggest(name, names)
+  if hint then return (' (did you mean \'%s\'?)'):format(hint) end
+  return '; those fetched: ' .. table.concat(names, ', ', 1, math.min(#names, 8))
+end
+
 --- The folder or GGUF file behind what the user wrote: a path, a name under home()/models, or
 --- org/name[@revision] in Hugging Face's cache (lua/sppo/hub.lua). nil, err if there is none.
 ---@param name string
@@ -40,13 +76,21 @@ function M.find(name)
   end
   local path, err = hub.find(name)
   if path or err then return path, err end
+  local is_run = of_run(name)
+  if is_run then
+    engine.kind('usage', name .. is_run)
+    return nil, name .. is_run
+  end
   local text = name ..
     ': no model there: neither a GGUF file nor a folder with config.json or model.gguf'
-  if name:find('smollm2', 1, true) then
-    text = text .. ' (fetch it with tools/fetch-model smollm2)'
-  elseif name:match('^[%w_.-]+/[%w_.-]+$') then
-    text = ('%s, nor a repository in %s'):format(text, hub.folder())
+  local hint = files.meant(name)
+  if hint == '' then hint = fetched(name) end
+  if name:find('smollm2', 1, true) and not hint:find('did you mean', 1, true) then
+    hint = ' (fetch it with tools/fetch-model smollm2)'
+  elseif hint == '' and name:match('^[%w_.-]+/[%w_.-]+$') then
+    hint = ', nor a repository in ' .. hub.folder()
   end
+  text = text .. hint
   engine.kind('io', text)
   return nil, text
 end

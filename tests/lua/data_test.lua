@@ -149,6 +149,11 @@ function tests.test_names()
     rows, 'e.csv', 'x', { seperator = ';' })
   lu.assertErrorMsgContains(folder .. ': is a folder', data.prompts, folder)
   lu.assertErrorMsgContains('/none.jsonl: no such file', data.prompts, folder .. '/none.jsonl')
+  lu.assertErrorMsgContains('none.jsonl: no such file in the folder where sppo was started, nor ',
+    data.prompts, 'none.jsonl')
+  rows('train.csv', 'a\n1\n')
+  lu.assertErrorMsgContains("(did you mean '" .. folder .. "/train.csv'?)", data.prompts,
+    folder .. '/trian.csv')
 end
 
 -- ---- compressed ----

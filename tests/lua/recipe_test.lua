@@ -55,8 +55,8 @@ function tests.test_evaluate_follows_sample()
   local e = recipe_of.at_round(recipe, 'evaluate', 1)
   lu.assertEquals({ e.temperature, e.max_new_tokens, e.top_p, e.k }, { 0.7, 80, 0.5, 2 })
   -- A value that is said counts, be it the default's.
-  text = good .. 'sample = { temperature = { 0.9, 0.8, 0.7 }, top_p = 0.9, max_new_tokens = 80 }, ' ..
-    'evaluate = { temperature = 1, top_p = 1, max_new_tokens = 256 } }'
+  text = good .. 'sample = { temperature = { 0.9, 0.8, 0.7 }, top_p = 0.9, ' ..
+    'max_new_tokens = 80 }, evaluate = { temperature = 1, top_p = 1, max_new_tokens = 256 } }'
   e = recipe_of.at_round(assert(load(text)), 'evaluate', 1)
   lu.assertEquals({ e.temperature, e.max_new_tokens, e.top_p, e.top_k }, { 1, 256, 1, 0 })
 end

@@ -72,8 +72,8 @@ function tests.test_validate()
     recipe 'r.sample.temperature, r.rounds = { 1, 0.5 }, 2'
     code, out = shell.sppo { 'validate', path }
     lu.assertEquals(code, 0)
-    lu.assertStrContains(out, 'warning: evaluate.temperature is 1 at the start and 0.5 in round 2: ' ..
-      'win rates tell of that, too; evaluate.temperature=1 draws all rounds alike')
+    lu.assertStrContains(out, 'warning: evaluate.temperature is 1 at the start and 0.5 in ' ..
+      'round 2: win rates tell of that, too; evaluate.temperature=1 draws all rounds alike')
     _, out = shell.sppo { 'validate', path, 'evaluate.temperature=1' }
     lu.assertNil(out:find('warning', 1, true))
     recipe 'r.prompts = function(round) return round < 3 and { { tokens = { 1 } } } or {} end'
@@ -125,6 +125,50 @@ function tests.test_completion()
     lu.assertStrContains(out, 'temperature')
   end
   fails(2, { 'completion', 'bsh' }, "unknown shell 'bsh' (did you mean 'bash'?)")
+end
+
+--- A path that is nearly one that is there; a run where a model is wanted.
+function tests.test_what_was_meant()
+  shell.in_folder(function(folder)
+    local run = folder .. '/tiny-run'
+    local code = shell.sppo { 'run', shell.root() .. '/recipes/tiny.lua', 'rounds=1',
+      'out=' .. run }
+    lu.assertEquals(code, 0)
+    local weights = run .. '/round-1/weights'
+    fails(2, { 'gen', run, 'x' }, run .. ': is a run, its last model is ' .. weights .. '\n')
+    fails(2, { 'export', run .. '/round-1/', folder .. '/x.gguf' },
+      run .. '/round-1/: is a round of a run, its model is ' .. weights .. '\n')
+    files.remove(weights)
+    fails(2, { 'chat', run }, ': is a run that has no weights yet')
+    fails(6, { 'gen', folder .. '/tiny-ron', 'x' }, "(did you mean '" .. run .. "'?)")
+    fails(6, { 'inspect', folder .. '/tiny-ron' }, "(did you mean '" .. run .. "'?)")
+    fails(6, { 'cat', run .. '/round-1/answer.msgpack' },
+      "(did you mean '" .. run .. "/round-1/answers.msgpack'?)")
+    fails(2, { 'report', folder .. '/tiny-ron' },
+      "not a run folder (did you mean '" .. run .. "'?)\ntry: sppo ls\n")
+    fails(2, { 'report', folder }, ': not a run folder: it has no recipe.resolved.json\n')
+    files.write(folder .. '/mine.lua', 'return {}')
+    files.write(folder .. '/p.lua', 'return { prompts = "none.jsonl" }')
+    fails(2, { 'validate', folder .. '/p.lua' }, ('try: correct it, then sppo validate %s/p.lua\n'
+      ):format(folder))
+    fails(2, { 'run', folder .. '/mien.lua' }, "(did you mean '" .. folder .. "/mine.lua'?)")
+
+    -- What a run, a round and its files hold, for people.
+    local _, out = shell.sppo { 'inspect', run }
+    lu.assertStrMatches(out, '.*\nmetric +start +round 1\n.*')
+    lu.assertStrMatches(out, '.*\neval/win_rate +0%.4954\n.*')
+    lu.assertStrMatches(out, '.*\nsppo/residual_w +[-%d.]+\n.*')
+    _, out = shell.sppo { 'inspect', run .. '/round-1' }
+    lu.assertStrContains(out, 'answers.msgpack ')
+    lu.assertStrContains(out, '; sppo inspect ' .. run .. '/round-1/answers.msgpack\n')
+    _, out = shell.sppo { 'inspect', run .. '/round-1/answers.msgpack' }
+    lu.assertStrContains(out, 'records                      16\n')
+    lu.assertStrContains(out, '\n[1] win rate ')
+    _, out = shell.sppo { 'inspect', run .. '/round-0/evaluation.msgpack' }
+    lu.assertStrContains(out, '\n[1] 12 tokens')
+    _, out = shell.sppo { 'inspect', run .. '/round-1/preference.msgpack' }
+    lu.assertStrContains(out, 'P(row beats column)')
+  end)
 end
 
 function tests.test_tok()

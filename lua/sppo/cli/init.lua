@@ -181,11 +181,22 @@ end
 --- What to type next after an error that does not say it itself; nil if nothing comes to mind.
 local function next_step(err)
   local code, recipe = exit.code(err), M.recipe
-  -- What ends in "(out=DIR)" has said it.
-  local said = tostring(err.message):find('(out=DIR)', 1, true)
+  local message = tostring(err.message)
+  if message:find(': no model there', 1, true) and not message:find('did you mean', 1, true) then
+    return 'sppo ls'
+  end
+  if message:find('not a run folder', 1, true) then return 'sppo ls' end
+  -- These have said it.
+  local said
+  for _, text in ipairs { '(out=DIR)', ': is a run', ': is a round of a run, its model' } do
+    said = said or message:find(text, 1, true)
+  end
   if code ~= exit.codes.usage or not M.verb or said then return end
   if recipe and err.message:find(recipe .. ': cannot open', 1, true) then
-    return 'sppo new --list'
+    return not message:find('did you mean', 1, true) and 'sppo new --list' or nil
+  end
+  if recipe and message:find(': no such file', 1, true) then
+    return ('correct it, then sppo validate %s'):format(recipe)
   end
   if not recipe or exit.kind(err) ~= 'recipe' then return ('sppo %s --help'):format(M.verb) end
   if M.verb == 'validate' then return 'sppo validate --keys' end

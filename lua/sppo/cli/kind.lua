@@ -5,7 +5,8 @@ local files = require 'sppo.files'
 
 local M = {}
 
---- 'gguf', 'safetensors', 'records', 'jsonl', 'json', 'text', 'model' or 'run' (folders); nil, err.
+--- 'gguf', 'safetensors', 'records', 'jsonl', 'json', 'text', 'model', 'run' or 'round' (folders);
+--- nil, err.
 ---@param path string
 ---@return string?, string?
 function M.of(path)
@@ -14,13 +15,21 @@ function M.of(path)
       return 'run'
     end
     if files.exists(path .. '/config.json') then return 'model' end
+    if files.exists(path .. '/answers.msgpack') or files.exists(path .. '/evaluation.msgpack') then
+      return 'round'
+    end
     local names = files.list(path)
     local err = ('%s: a folder of neither a run nor a model (%d files)'):format(path, #names)
     engine.kind('argument', err)
     return nil, err
   end
   local size, err = files.size(path)
-  if not size then return nil, err end
+  if not size then
+    local kind = engine.kind_of(err)
+    err = err .. files.meant(path)
+    engine.kind(kind, err)
+    return nil, err
+  end
   local extension = path:match('%.(%w+)$')
   if extension == 'bin' or extension == 'pt' or extension == 'pth' then
     err = path .. ': pickles are not read; convert it to safetensors where it was made'

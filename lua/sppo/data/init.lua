@@ -25,8 +25,12 @@ function M.find(name)
   if files.is_folder(name) then engine.raise('io', name .. ': is a folder, name a file in it') end
   local path = require('sppo.model').home() .. '/data/prompts/' .. name
   if files.exists(path) then return path end
-  engine.raise('io', ('%s: no such file, here or in %s ' ..
-    '(tools/fetch-data puts the recipes\' prompts there)'):format(name, path:match('^(.*)/')))
+  local hint = files.meant(name)
+  if hint ~= '' or name:sub(1, 1) == '/' then
+    engine.raise('io', ('%s: no such file%s'):format(name, hint))
+  end
+  engine.raise('io', ('%s: no such file in the folder where sppo was started, nor in %s ' ..
+    '(tools/fetch-data puts the recipes\' prompts there)'):format(name, path:match('^(.*)/[^/]*$')))
 end
 
 --- The rows of a file one after another: `for row, line in data.rows(name) do`.

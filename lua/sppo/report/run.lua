@@ -40,10 +40,15 @@ function M.load(path)
   path = path:gsub('(.)/+$', '%1')
   local resolved, err = files.json(path .. '/recipe.resolved.json')
   if type(resolved) ~= 'table' then
-    err = err or 'not an object'
-    local there = files.exists(('runs/%s/recipe.resolved.json'):format(path))
-    local text = ('%s: not a run folder (%s)'):format(path, there
-      and ('did you mean \'runs/%s\'?'):format(path) or 'recipe.resolved.json: ' .. err)
+    local hint = files.meant(path)
+    if files.exists(('runs/%s/recipe.resolved.json'):format(path)) then
+      hint = (' (did you mean \'runs/%s\'?)'):format(path)
+    elseif files.exists(path .. '/recipe.resolved.json') then
+      hint = (' (recipe.resolved.json: %s)'):format(err or 'not an object')
+    elseif hint == '' then
+      hint = files.is_folder(path) and ': it has no recipe.resolved.json' or ': there is no folder'
+    end
+    local text = ('%s: not a run folder%s'):format(path, hint)
     engine.kind('usage', text)
     return nil, text
   end

@@ -32,8 +32,13 @@ local function from_file(path, name)
     local key = type(item.prompt) == 'table' and 'messages' or 'text'
     if item.prompt then item[key], item.prompt = item.prompt, nil end
     if not (item.text or item.messages or item.tokens) then
-      engine.raise('format', ('%s: prompt %d has no "prompt" (nor text, messages, tokens)'):format(
-        path, i))
+      local names = {}
+      for column in pairs(item) do names[#names + 1] = tostring(column) end
+      table.sort(names)
+      local has = #names > 0 and table.concat(names, ', ', 1, math.min(#names, 8)) or 'nothing'
+      engine.raise('format', ('%s: prompt %d has no "prompt" (nor text, messages, tokens), it ' ..
+        'has %s; %s = require(\'sppo.data\').prompts(\'%s\') reads other columns ' ..
+        '(docs/data.md)'):format(path, i, has, name, path))
     end
     list[i] = item
   end

@@ -206,6 +206,7 @@ local function read(path)
       err = ('%s (did you mean \'recipes/%s.lua\'?)'):format(err, path)
     end
   end
+  if not err:find('did you mean', 1, true) then err = err .. files.meant(path) end
   return fail(kind, '%s', err)
 end
 

@@ -19,18 +19,6 @@ local M = {}
 ---@field model string|table   what model.open takes; or the config of the recipe's random model
 ---@field round integer  of a run, 0: a start or any model; draws depend on it
 
---- The last round of a run folder that has weights; nil if none has.
-local function last_round(path)
-  local last
-  for _, name in ipairs(files.list(path) or {}) do
-    local t = tonumber(name:match('^round%-(%d+)$'))
-    if t and t > (last or 0) and files.exists(('%s/%s/weights/config.json'):format(path, name)) then
-      last = t
-    end
-  end
-  return last
-end
-
 --- What `name` stands for: a model as model.open takes it, a round of a run ('runs/x/round-2', with
 --- or without '/weights'; 'runs/x' is its last one), or 'start', which the recipe starts from.
 ---@param recipe sppo.Recipe
@@ -42,7 +30,7 @@ function M.contestant(recipe, name)
   local run, t = path:match('^(.*)/round%-(%d+)$')
   if not run then run, t = path:match('^(.*)/round%-(%d+)/weights$') end
   if not run and files.exists(path .. '/manifest.json') then
-    run, t = path, last_round(path)
+    run, t = path, model_of.last_round(path)
     if not t then
       local err = path .. ': no round of this run has weights yet'
       engine.kind('usage', err)

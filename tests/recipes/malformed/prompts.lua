@@ -74,7 +74,8 @@ return {
   file('{"prompt": "a"', 'p.jsonl:1'),
   file('{"prompt": {"a": 1}}', 'prompts[1] is empty'),
   file('{"prompt": 3}', 'prompts[1].text must be a string, got number'),
-  file('{"text": "a"}\n{"txt": "b"}', 'prompt 2 has no "prompt"'),
+  file('{"text": "a"}\n{"txt": "b", "n": 1}', 'prompt 2 has no "prompt" (nor text, messages, ' ..
+    'tokens), it has n, txt; prompts = require(\'sppo.data\').prompts('),
   file('3', 'p.jsonl:1'),
   file('[1, 2]', 'p.jsonl'),
   file('{"tokens": [1, 99]}', 'prompts[1].tokens[2] must be an integer in 0..47, got 99'),
