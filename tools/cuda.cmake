@@ -6,7 +6,7 @@
 
 set(CUDA_SOURCES engine/cuda/device.c engine/cuda/table.c engine/cuda/segments.c
     engine/cuda/gemm.c)
-set(CUDA_KERNELS engine/cuda/elementwise.cu engine/cuda/matmul.cu engine/cuda/norm.cu
+set(CUDA_KERNELS engine/cuda/elementwise.cu engine/cuda/matmul.cu engine/cuda/few_rows.cu engine/cuda/norm.cu
     engine/cuda/rope.cu engine/cuda/embed.cu engine/cuda/index.cu engine/cuda/reduce.cu
     engine/cuda/softmax.cu engine/cuda/cast.cu engine/cuda/optim.cu
     engine/cuda/attention.cu engine/cuda/attention_backward.cu

@@ -81,6 +81,7 @@ typedef struct sppo__cuda_product {
     int64_t M, N, K;
     const void *A, *B;
     float *C;
+    int64_t row_c;  // values from row to row of C; 0: N
 } sppo__cuda_product;
 
 sppo_status sppo__cuda_gemm(const char *op, const sppo__cuda_product *p);
@@ -103,8 +104,27 @@ sppo_status sppo__cuda_gemm_heads(const char *op, const sppo__cuda_heads *p);
 sppo_status sppo__cuda_round(const sppo__call *c, const void *x, int64_t count, sppo_dtype dtype,
                              sppo__storage **memory, const void **out);
 
-/* An error for weights that products do not read. */
-sppo_status sppo__cuda_check_weight(const sppo__call *c, const sppo_tensor *w);
+/* An error for weights that are not read: q8_0 by backward, f16 by both. */
+sppo_status sppo__cuda_check_weight(const sppo__call *c, const sppo_tensor *w, bool backward);
+
+/* x [R, K] times weights [N_i, K], which all have one dtype: y_i [R, N_i] = x W_i'. `rounded` is x in
+ * bf16, for products that want it (sppo__cuda_wants_rounded). */
+typedef struct sppo__cuda_multiply_call {
+    const float *x;
+    const void *rounded;
+    int64_t R, K;
+    sppo_dtype dtype;
+    int count;  // 1..4
+    const void *weight[4];
+    float *y[4];
+    int64_t N[4];
+} sppo__cuda_multiply_call;
+
+/* Few rows: one launch of our own (few_rows.cu), x in f32. More: cuBLAS, one product a weight; q8_0
+ * becomes bf16 for it, at most 16 MiB at once. */
+sppo_status sppo__cuda_multiply(const sppo__call *c, const sppo__cuda_multiply_call *m);
+sppo_status sppo__cuda_few_rows(const sppo__call *c, const sppo__cuda_multiply_call *m);
+bool sppo__cuda_wants_rounded(sppo_dtype dtype, int64_t R);
 
 /* dst[index[i], :] += src[i, :] for i = 0 .. n - 1 in order; rows of `width` values. */
 sppo_status sppo__cuda_add_rows(const sppo__call *c, float *dst, const int32_t *index,

@@ -41,11 +41,11 @@ sppo_status sppo__cuda_gemm(const char *op, const sppo__cuda_product *p) {
     if (st) return st;
     float one = 1, beta = p->add ? 1.0f : 0.0f;
     cudaDataType type = p->dtype == SPPO_DTYPE_BF16 ? CUDA_R_16BF : CUDA_R_32F;
-    int M = (int)p->M, N = (int)p->N, K = (int)p->K;
+    int M = (int)p->M, N = (int)p->N, K = (int)p->K, row_c = p->row_c ? (int)p->row_c : N;
     return result(op, cublasGemmEx(handle, p->turn_b ? CUBLAS_OP_T : CUBLAS_OP_N,
                                    p->turn_a ? CUBLAS_OP_T : CUBLAS_OP_N, N, M, K, &one, p->B, type,
                                    p->turn_b ? K : N, p->A, type, p->turn_a ? M : K, &beta, p->C,
-                                   CUDA_R_32F, N, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT));
+                                   CUDA_R_32F, row_c, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT));
 }
 
 sppo_status sppo__cuda_gemm_heads(const char *op, const sppo__cuda_heads *p) {

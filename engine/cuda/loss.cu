@@ -1,11 +1,13 @@
 /* loss.cu - log-probs of given tokens: output projection, log-softmax and gather over groups of the
  * vocabulary, and its gradients. No [n, V] is made: logits of one group stay in the L2 cache.
  *
- * token_logprob            cuBLAS makes a group's logits; then one block for each row and 1,024 of
- *                          them, which reads them two to three times; then one warp a row
+ * token_logprob            a product (matmul.cu) makes a group's logits; then one block for each
+ *                          row and 1,024 of them, which reads them two to three times; then one warp
+ *                          a row
  * token_logprob_backward   the logits again; one thread each makes its gradient of it; cuBLAS adds
  *                          the group to dhidden and writes its part of dweight
- * Limit: cuBLAS. bf16 weights: hidden, and the logits' gradients, are rounded to bf16. */
+ * Limit: the products. bf16 weights: hidden (of more than 8 rows), and the logits' gradients, are
+ * rounded to bf16. q8_0: no backward. */
 
 #include "cuda/lse.h"
 
@@ -14,7 +16,8 @@ typedef struct head {
     int64_t n, D, V, chunks;
     sppo_dtype dtype;
     const char *weight;
-    const void *hidden;  // in the dtype of the weight
+    const float *hidden;
+    const char *rounded_hidden;  // in bf16, where products want it
     const int32_t *target;
     float cap;                     // 0: logits as they are
     int64_t row, rows;             // of the group
@@ -24,7 +27,7 @@ typedef struct head {
 } head;
 
 /* To be followed by end. */
-static sppo_status begin(head *h, const sppo__call *c) {
+static sppo_status begin(head *h, const sppo__call *c, bool backward) {
     const sppo_tensor *hidden = c->in[0], *weight = c->in[1];
     *h = head{};
     h->c = c;
@@ -38,9 +41,13 @@ static sppo_status begin(head *h, const sppo__call *c) {
     h->cap = c->f[0];
     h->rows = at_most(h->n, HEAD_GROUP_ROWS);
     h->pieces = head_group_chunks(h->rows, h->chunks);
-    sppo_status st = sppo__cuda_check_weight(c, weight);
-    if (!st)
-        st = sppo__cuda_round(c, sppo__raw(hidden), h->n * h->D, h->dtype, &h->rounded, &h->hidden);
+    h->hidden = sppo__f32(hidden);
+    sppo_status st = sppo__cuda_check_weight(c, weight, backward);
+    if (!st && sppo__cuda_wants_rounded(h->dtype, h->n)) {
+        const void *rounded;
+        st = sppo__cuda_round(c, h->hidden, h->n * h->D, SPPO_DTYPE_BF16, &h->rounded, &rounded);
+        h->rounded_hidden = (const char *)rounded;
+    }
     if (!st)
         st = sppo__storage_new(&h->memory, SPPO_DEVICE_CUDA, h->rows * h->pieces * LSE_CHUNK * 4,
                                false, sppo__op_name(c->op));
@@ -54,12 +61,13 @@ static void end(head *h) {
 }
 
 static const void *weight_of(const head *h) {
-    return h->weight + h->first * h->D * (h->dtype == SPPO_DTYPE_BF16 ? 2 : 4);
+    return h->weight + h->first * sppo__dtype_bytes(h->dtype, h->D);
 }
 
 /* Calls visit for each group of at most h->rows rows and h->pieces chunks, whose logits are made. */
 template <typename Visit> static sppo_status each_group(head *h, Visit visit) {
-    int64_t rows = h->rows, pieces = h->pieces, size = h->dtype == SPPO_DTYPE_BF16 ? 2 : 4;
+    int64_t rows = h->rows, pieces = h->pieces;
+    bool rounded = h->rounded_hidden != NULL;
     sppo_status st = SPPO_OK;
     for (h->row = 0; h->row < h->n && !st; h->row += rows) {
         h->rows = at_most(h->n - h->row, rows);
@@ -67,16 +75,17 @@ template <typename Visit> static sppo_status each_group(head *h, Visit visit) {
             int64_t left = h->V - h->first;
             h->count = at_most(left, pieces * LSE_CHUNK);
             h->pieces = lse_chunks(h->count);
-            sppo__cuda_product p = {};
-            p.dtype = h->dtype;
-            p.turn_b = true;
-            p.M = h->rows;
-            p.N = h->count;
-            p.K = h->D;
-            p.A = (const char *)h->hidden + h->row * h->D * size;
-            p.B = weight_of(h);
-            p.C = h->logits;
-            st = sppo__cuda_gemm(sppo__op_name(h->c->op), &p);
+            sppo__cuda_multiply_call m = {};
+            m.x = h->hidden + h->row * h->D;
+            m.rounded = rounded ? h->rounded_hidden + h->row * h->D * 2 : NULL;
+            m.R = h->rows;
+            m.K = h->D;
+            m.dtype = h->dtype;
+            m.count = 1;
+            m.weight[0] = weight_of(h);
+            m.y[0] = h->logits;
+            m.N[0] = h->count;
+            st = sppo__cuda_multiply(h->c, &m);
             if (!st) st = visit();
         }
     }
@@ -116,7 +125,7 @@ sppo_status sppo_cuda_token_logprob(sppo__call *c) {
     head h;
     if (!c->in[0]->shape[0]) return SPPO_OK;
     sppo__storage *parts = NULL;
-    sppo_status st = begin(&h, c);
+    sppo_status st = begin(&h, c, false);
     if (!st)
         st = sppo__storage_new(&parts, SPPO_DEVICE_CUDA, h.n * h.chunks * (int64_t)sizeof(lse_part),
                                false, "token_logprob");
@@ -187,7 +196,7 @@ static sppo_status add_dweight(const head *h, float *dweight) {
 sppo_status sppo_cuda_token_logprob_backward(sppo__call *c) {
     head h;
     if (!c->in[0]->shape[0] || !c->in[0]->shape[1] || (!c->out[0] && !c->out[1])) return SPPO_OK;
-    sppo_status st = begin(&h, c);
+    sppo_status st = begin(&h, c, true);
     if (!st)
         st = each_group(&h, [&] {
             LAUNCH(dlogits_kernel, blocks_for(h.rows * h.count), THREADS, 0, h, sppo__f32(c->in[3]),

@@ -143,11 +143,13 @@ tests.test_refusals = scoped(function()
   fails('take_rows: index[1] is 4, it must be in 0..3', ops.take_rows, x,
     on_cuda(sppo.ints { 0, 4 }))
   fails('embed: tokens[0] is -1, it must be in 0..3', ops.embed, x, on_cuda(sppo.ints { -1 }))
-  fails('linear: a weight in q8_0 is not read on \'cuda\' yet; use f32 or bf16', ops.linear, x,
-    { ops.pack(x, 'q8_0') })
   local target = on_cuda(sppo.ints { 0, 1, 2, 3 })
-  fails('token_logprob: a weight in q8_0 is not read on \'cuda\' yet; use f32 or bf16',
-    ops.token_logprob, x, ops.pack(x, 'q8_0'), target)
+  local hidden = sppo.zeros({ 4, 64 }, 'f32', 'cuda'):requires_grad_()
+  fails('linear_backward: a weight in q8_0 is not read on \'cuda\' yet; use f32 or bf16', function()
+    ops.linear(hidden, { ops.pack(x, 'q8_0') }):sum():backward()
+  end)
+  fails('token_logprob_backward: a weight in q8_0 is not read on \'cuda\' yet; use f32 or bf16',
+    function() ops.token_logprob(hidden, ops.pack(x, 'q8_0'), target):sum():backward() end)
   fails('token_logprob: target[0] is 9, it must be in 0..3', ops.token_logprob, x,
     ops.pack(x, 'f32'), on_cuda(sppo.ints { 9, 0, 0, 0 }))
 end)

@@ -110,7 +110,7 @@ local function linear_case(R, N, K, form, tolerance)
   }
 end
 for _, axis in ipairs { 'R', 'N', 'K' } do
-  each({ 0, 1, 31, 64, 65, 129 }, 'linear_' .. axis, function(n)
+  each({ 0, 1, 8, 9, 31, 64, 65, 129 }, 'linear_' .. axis, function(n)
     local size = { R = 5, N = 7, K = 6 }
     size[axis] = n
     return linear_case(size.R, size.N, size.K, 'f32')
@@ -118,6 +118,74 @@ for _, axis in ipairs { 'R', 'N', 'K' } do
 end
 -- The CPU keeps x in f32 where this rounds it to bf16: 2^-9 of each product.
 each({ 1, 33, 129 }, 'linear_bf16', function(n) return linear_case(n, 70, 48, 'bf16', 8e-3) end)
+-- Not up to 8 rows: only gradients are rounded.
+each({ 1, 3, 8 }, 'linear_few_bf16', function(n)
+  local case = linear_case(n, 71, 67, 'bf16')
+  case.inputs[1].fixed = true
+  return case
+end)
+
+--- Both devices' product of x with q8_0 weights that lie on the CPU: there unpacked to f32, which x
+--- meets as it is; its own q8_0 kernels round x.
+local function q8_products(x, a, b)
+  local function unpacked(w) return ops.pack(ops.unpack(w), 'f32') end
+  local function there(w) return ops.pack(on('cuda', ops.unpack(w)), 'q8_0') end
+  local want = { ops.linear(x, { unpacked(a), unpacked(b) }) }
+  local got = { ops.linear(on('cuda', x), { there(a), there(b) }) }
+  return want, got
+end
+
+--- Up to 16 rows our own kernel, x in f32; then bf16.
+function tests.test_linear_q8_0()
+  for _, K in ipairs { 32, 64, 96, 416 } do
+    for _, R in ipairs { 0, 1, 2, 7, 8, 9, 15, 16, 17, 65 } do
+      for _, N in ipairs { 1, 7, 8, 9, 70 } do
+        sppo.scope(function()
+          local x = sppo.tensor(numbers(R * K, -1, 1, 1), { R, K })
+          local a = ops.pack(sppo.tensor(numbers(N * K, -1, 1, 2), { N, K }), 'q8_0')
+          local b = ops.pack(sppo.tensor(numbers(13 * K, -1, 1, 3), { 13, K }), 'q8_0')
+          local want, got = q8_products(x, a, b)
+          for i = 1, 2 do
+            compare.close(got[i]:tolist(), want[i]:tolist(), R > 16 and 8e-3 or 4e-6,
+              ('q8_0: %d rows, %d of %d: product %d'):format(R, N, K, i), math.sqrt(K))
+          end
+        end)
+      end
+    end
+  end
+end
+
+--- More than fits into the room for unpacked weights: two pieces.
+function tests.test_linear_q8_0_in_pieces()
+  sppo.scope(function()
+    local K, N = 262144, 33
+    local x = sppo.tensor(numbers(17 * K, -1, 1, 1), { 17, K })
+    local w = sppo.zeros({ N, K }):uniform_(-1, 1, 2)
+    local want, got = q8_products(x, ops.pack(w, 'q8_0'), ops.pack(w:narrow(1, 0, 1), 'q8_0'))
+    for i = 1, 2 do
+      compare.close(got[i]:tolist(), want[i]:tolist(), 8e-3, 'product ' .. i, math.sqrt(K))
+    end
+  end)
+end
+
+--- Weights of several dtypes in one call; a row of x that begins at an odd float.
+function tests.test_linear_of_several_dtypes()
+  sppo.scope(function()
+    local K = 64
+    local x = sppo.tensor(numbers(3 * K + 1, -1, 1, 1))
+    local w = sppo.tensor(numbers(9 * K, -1, 1, 2), { 9, K })
+    local function products(device)
+      local row, weights = on(device, x):narrow(1, 1, K), {}
+      for i, dtype in ipairs { 'q8_0', 'bf16', 'f32', 'q8_0' } do
+        local kept = ops.unpack(ops.pack(w, dtype))
+        weights[i] = ops.pack(on(device, kept), device == 'cpu' and 'f32' or dtype)
+      end
+      return { ops.linear(row, weights) }
+    end
+    local want, got = products 'cpu', products 'cuda'
+    for i = 1, 4 do compare.close(got[i]:tolist(), want[i]:tolist(), 4e-6, 'product ' .. i, 8) end
+  end)
+end
 
 each(FEW, 'add_bias', function(n)
   return {
