@@ -1,27 +1,30 @@
 /* attention.cu - attention over a tree of segments, with a running maximum and sum.
  *
- * append      grid: tokens, block 128: keys and values of the batch into the store's pages, where
- *             they lie in rows ([64][D] keys, then [64][D] values, in the room of the CPU's page)
  * attention   grid: blocks of 8 rows times kv heads, block 128; shared memory 41 D + 600 floats, 43
  *             KB for D = 256. A block goes over the nodes that its rows see, in tiles of 32 keys.
  *             A row meets tiles in one order, oldest ancestor first, each node's from its first
  *             key, and passes over those of which it sees nothing: nothing else decides its bits.
+ *             With a store it appends the batch's keys and values to its pages, where they lie in
+ *             rows ([64][D] keys, then [64][D] values, in the room of the CPU's page).
  *             4 D operations a pair of row and key; keys are read once for 8 rows. Limit: shared
  *             memory and f32 units; with few rows (decoding) too few blocks for the chip */
 
 #include "cuda/attention.h"
 
-/* The block's token, in tree order. */
-static __global__ void append_kernel(attention a) {
-    sppo__cuda_token token = a.tree.token[blockIdx.x];
-    sppo__cuda_node node = a.tree.node[token.node];
-    int j = node.offset + (int)blockIdx.x - node.begin;
-    int64_t page = a.tree.page[node.page + j / SPPO_PAGE], row = j % SPPO_PAGE;
-    int64_t from = (int64_t)token.row * a.kv_heads * a.D;
-    for (int i = (int)threadIdx.x; i < a.kv_heads * a.D; i += THREADS) {
-        float *key = a.pages + page * a.page_stride + i / a.D * a.head_stride;
-        key[row * a.D + i % a.D] = a.k[from + i];
-        key[(SPPO_PAGE + row) * a.D + i % a.D] = a.v[from + i];
+/* Keys and values of the block's tokens into the store; a token is the block's that has its first
+ * row. No block reads them there in this launch (`stored`). */
+static __device__ inline void append(const attention &a, int64_t pair, int lo, int hi, int kv_head) {
+    for (int t = (int64_t)lo * a.G < pair ? lo + 1 : lo; t < hi; t++) {
+        sppo__cuda_token token = a.tree.token[t];
+        sppo__cuda_node node = a.tree.node[token.node];
+        int j = node.offset + t - node.begin;
+        int64_t from = ((int64_t)token.row * a.kv_heads + kv_head) * a.D, row = j % SPPO_PAGE;
+        float *page = a.pages + a.tree.page[node.page + j / SPPO_PAGE] * a.page_stride +
+                      kv_head * a.head_stride;
+        for (int d = (int)threadIdx.x; d < a.D; d += THREADS) {
+            page[row * a.D + d] = a.k[from + d];
+            page[(SPPO_PAGE + row) * a.D + d] = a.v[from + d];
+        }
     }
 }
 
@@ -33,6 +36,7 @@ template <int CHUNKS> static __global__ void attention_kernel(attention a, float
     int64_t pair = (int64_t)(blockIdx.x / (unsigned)a.kv_heads) * ROWS, end = pair + ROWS;
     if (end > (int64_t)a.tree.tokens * a.G) end = (int64_t)a.tree.tokens * a.G;
     int lo = (int)(pair / a.G), hi = (int)((end - 1) / a.G) + 1;
+    if (a.pages) append(a, pair, lo, hi, kv_head);
 
     attention_row row[OWN];
     float maximum[OWN], sum[OWN], sum_v[OWN][CHUNKS];
@@ -112,9 +116,6 @@ sppo_status sppo_cuda_attention(sppo__call *c) {
         a.head_stride = kv->head_stride;
         a.page_stride = kv->page_stride;
         a.pages = (float *)kv->storage->data + c->i[0] * kv->kv_heads * kv->head_stride;
-        LAUNCH(append_kernel, (unsigned)a.tree.tokens, THREADS, 0, a);
-        st = sppo__cuda_launched(c);
-        if (st) return st;
     }
     FOR_HEAD_SIZE(&a, launch, &a, sppo__f32(c->out[0]), sppo__f32(c->out[1]));
     return sppo__cuda_launched(c);

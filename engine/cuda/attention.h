@@ -72,12 +72,14 @@ static __device__ inline keys_seen within_tile(keys_seen seen, int first) {
     return here;
 }
 
-/* Key j of a node, or if `value` its value. */
+/* Key j of a node, or if `value` its value. Its own are the batch's, older ones the store's. */
 template <bool value>
 static __device__ inline const float *stored(const attention &a, const sppo__cuda_node &node, int j,
                                              int kv_head) {
-    if (!a.pages)
-        return (value ? a.v : a.k) + ((int64_t)(node.start + j) * a.kv_heads + kv_head) * a.D;
+    if (j >= node.offset) {
+        int64_t row = node.start + j - node.offset;
+        return (value ? a.v : a.k) + (row * a.kv_heads + kv_head) * a.D;
+    }
     int64_t page = a.tree.page[node.page + j / SPPO_PAGE];
     int64_t row = j % SPPO_PAGE + (value ? SPPO_PAGE : 0);
     return a.pages + page * a.page_stride + kv_head * a.head_stride + row * a.D;

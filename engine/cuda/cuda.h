@@ -120,7 +120,7 @@ typedef struct sppo__cuda_multiply_call {
     int64_t N[4];
 } sppo__cuda_multiply_call;
 
-/* Few rows: one launch of our own (few_rows.cu), x in f32. More: cuBLAS, one product a weight; q8_0
+/* Few rows and bf16 or q8_0: one launch of our own (few_rows.cu), x in f32. Else cuBLAS, one product a weight; q8_0
  * becomes bf16 for it, at most 16 MiB at once. */
 sppo_status sppo__cuda_multiply(const sppo__call *c, const sppo__cuda_multiply_call *m);
 sppo_status sppo__cuda_few_rows(const sppo__call *c, const sppo__cuda_multiply_call *m);

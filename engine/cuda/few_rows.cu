@@ -1,4 +1,4 @@
-/* few_rows.cu - products of few rows with weights in any dtype: what decoding consists of.
+/* few_rows.cu - products of few rows with bf16 or q8_0 weights: what decoding consists of.
  *
  * few_rows    grid: blocks of 8 outputs of up to 4 weights, times groups of 8 rows; block 128. A warp
  *             makes 2 outputs of 1 or 8 rows: its lanes read each pair of neighbours of a weight's row
@@ -71,6 +71,7 @@ static __global__ void few_rows_kernel(few_rows p) {
     }
 }
 
+/* dtype: bf16 or q8_0. */
 template <sppo_dtype dtype, bool even> static void launch(const few_rows &p, unsigned blocks) {
     dim3 groups(blocks, (unsigned)((p.R + GROUP - 1) / GROUP));
     if (p.R == 1) LAUNCH((few_rows_kernel<dtype, even, 1>), blocks, THREADS, 0, p);
@@ -96,18 +97,10 @@ sppo_status sppo__cuda_few_rows(const sppo__call *c, const sppo__cuda_multiply_c
     if (blocks > INT32_MAX)
         return sppo__fail(SPPO_ERR_DEVICE, TEXT_CUDA_SIZE, sppo__op_name(c->op),
                           (long long)blocks * BLOCK_OUTPUTS);
-    switch (from->dtype) {
-    case SPPO_DTYPE_BF16:
-        even ? launch<SPPO_DTYPE_BF16, true>(p, (unsigned)blocks)
-             : launch<SPPO_DTYPE_BF16, false>(p, (unsigned)blocks);
-        break;
-    case SPPO_DTYPE_Q8_0:
-        even ? launch<SPPO_DTYPE_Q8_0, true>(p, (unsigned)blocks)
-             : launch<SPPO_DTYPE_Q8_0, false>(p, (unsigned)blocks);
-        break;
-    default:
-        even ? launch<SPPO_DTYPE_F32, true>(p, (unsigned)blocks)
-             : launch<SPPO_DTYPE_F32, false>(p, (unsigned)blocks);
-    }
+    bool q8 = from->dtype == SPPO_DTYPE_Q8_0;
+    if (q8 && even) launch<SPPO_DTYPE_Q8_0, true>(p, (unsigned)blocks);
+    else if (q8) launch<SPPO_DTYPE_Q8_0, false>(p, (unsigned)blocks);
+    else if (even) launch<SPPO_DTYPE_BF16, true>(p, (unsigned)blocks);
+    else launch<SPPO_DTYPE_BF16, false>(p, (unsigned)blocks);
     return sppo__cuda_launched(c);
 }

@@ -1,8 +1,8 @@
 /* matmul.cu - products with weights, by cuBLAS (gemm.c) or for few rows few_rows.cu, and biases.
  *
  * linear              f32 weights: f32 products. bf16 and q8_0 weights: x is rounded to bf16 first,
- *                     sums are f32; q8_0 becomes bf16. Up to 8 rows (q8_0: 16) x stays f32. 2 R N K
- *                     operations. Limit: tensor cores, or memory below about 300 rows
+ *                     sums are f32; q8_0 becomes bf16. Up to 8 rows of bf16 (16 of q8_0): our own
+ *                     kernel, one launch for all weights, x stays f32. 2 R N K operations. Limit: tensor cores, or memory below about 300 rows
  * linear_backward     the same for dx and for the gradient of each f32 weight; dy is rounded too;
  *                     always cuBLAS, not q8_0
  * add_bias            one thread a value. Moves 8 bytes a value. Limit: memory
@@ -35,8 +35,10 @@ sppo_status sppo__cuda_check_weight(const sppo__call *c, const sppo_tensor *w, b
 }
 
 /* Rows up to which our own kernel is meant to be the faster one: one pass over the weights; of q8_0
- * two, for those cost cuBLAS a copy in bf16. Estimates. */
+ * two, for those cost cuBLAS a copy in bf16. Estimates. f32 always goes to cuBLAS, so that what
+ * training computes with it does not depend on how a batch was cut. */
 static bool are_few(sppo_dtype dtype, int64_t R) {
+    if (dtype == SPPO_DTYPE_F32) return false;
     return R <= (dtype == SPPO_DTYPE_Q8_0 ? 2 * FEW_ROWS : FEW_ROWS);
 }
 

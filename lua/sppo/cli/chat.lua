@@ -1,5 +1,6 @@
 --- `sppo chat`: a conversation with a model, line by line.
 
+local device = require 'sppo.cli.device'
 local exit = require 'sppo.cli.exit'
 local number = require 'sppo.cli.number'
 local output = require 'sppo.cli.output'
@@ -26,6 +27,7 @@ function M.define(parser)
       :convert(number.drawing(o[1]))
   end
   parser:option('--dtype', 'How weights are kept: f32, bf16 or q8_0.'):default('bf16')
+  device.define(parser)
 end
 
 local HELP = 'An empty line does nothing; /again draws the last answer anew, /new forgets the ' ..
@@ -54,7 +56,9 @@ function M.run(args)
     exit.usage('chat: ' .. require('sppo.check').unknown('dtype', args.dtype, known),
       'sppo chat --help')
   end
-  local model, err = require('sppo.model').open(args.model, { dtype = args.dtype })
+  device.check('chat', args)
+  local model, err = require('sppo.model').open(args.model,
+    { dtype = args.dtype, device = args.device })
   if not model then exit.data(err) end
   local function fresh()
     return args.system and { { role = 'system', content = args.system } } or {}

@@ -1,5 +1,6 @@
 --- `sppo gen`: text from a model, as it is drawn.
 
+local device = require 'sppo.cli.device'
 local exit = require 'sppo.cli.exit'
 local number = require 'sppo.cli.number'
 local output = require 'sppo.cli.output'
@@ -31,6 +32,7 @@ function M.define(parser)
       :convert(number.drawing(o[1]))
   end
   parser:option('--dtype', 'How weights are kept: f32, bf16 or q8_0.'):default('f32')
+  device.define(parser)
   parser:flag('--raw', 'Continue the text as it is, without the chat template.')
   parser:flag('--mixture', 'MODEL is a run folder: each answer comes from one of its rounds, ' ..
     'drawn by the von Neumann winner of the game between them.')
@@ -73,9 +75,11 @@ function M.run(args)
     exit.usage('gen: ' .. require('sppo.check').unknown('dtype', args.dtype, known),
       'sppo gen --help')
   end
+  device.check('gen', args)
   local prompt = prompt_of(args)
   if args.mixture then return write_mixture(args, prompt) end
-  local model, err = require('sppo.model').open(args.model, { dtype = args.dtype })
+  local model, err = require('sppo.model').open(args.model,
+    { dtype = args.dtype, device = args.device })
   if not model then exit.data(err) end
 
   local messages = args.raw and prompt or { { role = 'user', content = prompt } }

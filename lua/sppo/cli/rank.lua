@@ -1,5 +1,6 @@
 --- `sppo rank`: answers to prompts from best to worst, by PairRM.
 
+local device = require 'sppo.cli.device'
 local exit = require 'sppo.cli.exit'
 local output = require 'sppo.cli.output'
 
@@ -21,6 +22,7 @@ function M.define(parser)
     'paper\'s), symmetric, aggregated (the official code\'s).'):argname('NAME')
     :default('sigma')
   parser:option('--dtype', 'How weights are kept: f32, bf16 or q8_0.'):argname('T'):default('f32')
+  device.define(parser)
   parser:flag('--json', 'A JSON object a prompt: ranks, scores, matrix, logits.')
 end
 
