@@ -48,7 +48,7 @@ local function answer(model, messages, args, seed)
   return table.concat(parts)
 end
 
-function M.run(args)
+local function run(args)
   local known = { 'f32', 'bf16', 'q8_0' }
   local fine = {}
   for _, d in ipairs(known) do fine[d] = true end
@@ -56,9 +56,7 @@ function M.run(args)
     exit.usage('chat: ' .. require('sppo.check').unknown('dtype', args.dtype, known),
       'sppo chat --help')
   end
-  device.check('chat', args)
-  local model, err = require('sppo.model').open(args.model,
-    { dtype = args.dtype, device = args.device })
+  local model, err = require('sppo.model').open(args.model, { dtype = args.dtype })
   if not model then exit.data(err) end
   local function fresh()
     return args.system and { { role = 'system', content = args.system } } or {}
@@ -89,5 +87,7 @@ function M.run(args)
     end
   end
 end
+
+function M.run(args) return device.run('chat', args, run) end
 
 return M

@@ -9,19 +9,23 @@ local known = { 'cpu', 'cuda' }
 --- Adds the option to a verb.
 ---@param parser table  argparse's, of the verb
 function M.define(parser)
-  parser:option('--device', 'Where it is computed: cpu or cuda.'):default('cpu')
+  parser:option('--device', 'Where it is computed: cpu or cuda.'):argname('NAME')
+    :default('cpu')
 end
 
---- A usage error unless args.device is one of them. A device that is not there is an error of the
---- engine, exit code 7.
+--- Runs fn(args) with that device as the one that weights and tensors are made on. Another name is a
+--- usage error; a device that is not there is the engine's error, exit code 7.
 ---@param verb string
 ---@param args table
-function M.check(verb, args)
-  for _, name in ipairs(known) do
-    if args.device == name then return end
+---@param fn fun(args: table)
+function M.run(verb, args, fn)
+  local fine = false
+  for _, name in ipairs(known) do fine = fine or args.device == name end
+  if not fine then
+    exit.usage(verb .. ': ' .. require('sppo.check').unknown('device', args.device, known),
+      ('sppo %s --help'):format(verb))
   end
-  exit.usage(verb .. ': ' .. require('sppo.check').unknown('device', args.device, known),
-    ('sppo %s --help'):format(verb))
+  return require('sppo.tensor').on_device(args.device, fn, args)
 end
 
 return M

@@ -68,18 +68,16 @@ local function write_mixture(args, prompt)
   end
 end
 
-function M.run(args)
+local function run(args)
   local known_dtypes = { f32 = true, bf16 = true, q8_0 = true }
   if not known_dtypes[args.dtype] then
     local known = { 'f32', 'bf16', 'q8_0' }
     exit.usage('gen: ' .. require('sppo.check').unknown('dtype', args.dtype, known),
       'sppo gen --help')
   end
-  device.check('gen', args)
   local prompt = prompt_of(args)
   if args.mixture then return write_mixture(args, prompt) end
-  local model, err = require('sppo.model').open(args.model,
-    { dtype = args.dtype, device = args.device })
+  local model, err = require('sppo.model').open(args.model, { dtype = args.dtype })
   if not model then exit.data(err) end
 
   local messages = args.raw and prompt or { { role = 'user', content = prompt } }
@@ -101,5 +99,7 @@ function M.run(args)
       texts[i] or ''))
   end
 end
+
+function M.run(args) return device.run('gen', args, run) end
 
 return M

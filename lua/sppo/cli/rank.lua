@@ -105,7 +105,7 @@ local function print_table(value, r)
   end
 end
 
-function M.run(args)
+local function run(args)
   among('convention', args.convention, conventions)
   among('dtype', args.dtype, dtypes)
   local model, err = require('sppo.pairrm').open(args.model, { dtype = args.dtype })
@@ -127,5 +127,7 @@ function M.run(args)
     output.flush()
   end)
 end
+
+function M.run(args) return device.run('rank', args, run) end
 
 return M

@@ -48,6 +48,10 @@ cublasStatus_t cublasGemmStridedBatchedEx(
     if (!emu::on_device(A) || !emu::on_device(B) || !emu::on_device(C))
         emu::fail("cuBLAS: a matrix is not device memory in use");
     float a = *static_cast<const float *>(alpha), b = *static_cast<const float *>(beta);
+    emu::counts.products++;
+    emu::counts.product_flops += 2.0 * m * n * k * batch;
+    size_t size = a_type == CUDA_R_16BF ? 2 : 4;
+    emu::counts.product_bytes += (double)((int64_t)m * k * batch) * (double)size;
     emu::run_later([=] {
         for (int64_t place = 0; place < (int64_t)batch * n * m; place++) {
             int64_t number = place / ((int64_t)n * m), j = place / m % n, i = place % m;

@@ -24,6 +24,7 @@ static std::map<uintptr_t, Memory> memories;  // by address
 static std::deque<std::function<void()>> queue;
 static cudaError_t last_error;
 static size_t total_bytes;
+Counts counts;
 
 static const size_t device_bytes = (size_t)1 << 30;  // of the whole device
 static const size_t shared_bytes = 48 << 10;         // a block's, without asking for more
@@ -73,6 +74,7 @@ void queue_launch(Launch launch, cudaStream_t) {
         last_error = cudaErrorInvalidValue;
         return;
     }
+    counts.launches++;
     run_later([launch] { run_grid(launch); });
 }
 
@@ -123,6 +125,7 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t) {
+    counts.waits++;
     while (!queue.empty()) {
         auto work = std::move(queue.front());
         queue.pop_front();
@@ -159,14 +162,25 @@ cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, cudaMemcpy
                             cudaStream_t) {
     check_side("cudaMemcpyAsync", "the destination", dst, bytes, kind != cudaMemcpyDeviceToHost);
     check_side("cudaMemcpyAsync", "the source", src, bytes, kind != cudaMemcpyHostToDevice);
+    counts.copies++;
+    if (kind == cudaMemcpyHostToDevice) counts.bytes_up += (double)bytes;
+    if (kind == cudaMemcpyDeviceToHost) counts.bytes_down += (double)bytes;
+    if (kind == cudaMemcpyDeviceToDevice) counts.bytes_inside += (double)bytes;
     run_later([=] { memmove(dst, src, bytes); });
     return cudaSuccess;
 }
 
 cudaError_t cudaMemsetAsync(void *data, int value, size_t bytes, cudaStream_t) {
     check_side("cudaMemsetAsync", "the destination", data, bytes, true);
+    counts.fills++;
     run_later([=] { memset(data, value, bytes); });
     return cudaSuccess;
+}
+
+/* All counts since the last call. For tests (tests/cuda/traffic_test.lua), by the host's FFI. */
+__attribute__((visibility("default"))) void sppo_emu_counts(Counts *out) {
+    *out = counts;
+    counts = Counts();
 }
 
 cudaError_t cudaGetLastError(void) {
