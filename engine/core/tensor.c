@@ -149,10 +149,26 @@ sppo_status sppo_tensor_read(const sppo_tensor *t, void *dst, int64_t bytes) {
     return sppo__device_copy("read", SPPO_DEVICE_CPU, dst, t->device, sppo__raw(t), bytes);
 }
 
+/* After values came into t: what they are within, if they are the host's and all that the storage
+ * holds; `values` NULL if they are not known. */
+static void note_range(sppo_tensor *t, const int32_t *values) {
+    sppo__storage *s = t->storage;
+    int64_t count = sppo_tensor_count(t);
+    s->ranged = values && t->dtype == SPPO_DTYPE_I32 && count && s->bytes == sppo_tensor_bytes(t);
+    if (!s->ranged) return;
+    s->lowest = s->highest = values[0];
+    for (int64_t i = 1; i < count; i++) {
+        if (values[i] < s->lowest) s->lowest = values[i];
+        if (values[i] > s->highest) s->highest = values[i];
+    }
+}
+
 sppo_status sppo_tensor_write(sppo_tensor *t, const void *src, int64_t bytes) {
     sppo_status st = check_values("write", t, bytes);
     if (st) return st;
-    return sppo__device_copy("write", t->device, sppo__raw(t), SPPO_DEVICE_CPU, src, bytes);
+    st = sppo__device_copy("write", t->device, sppo__raw(t), SPPO_DEVICE_CPU, src, bytes);
+    note_range(t, !st && t->device == SPPO_DEVICE_CUDA ? src : NULL);
+    return st;
 }
 
 void *sppo_tensor_data(sppo_tensor *t) {
@@ -173,8 +189,10 @@ sppo_status sppo_tensor_copy(sppo_tensor *dst, const sppo_tensor *src) {
         st = sppo__fail(SPPO_ERR_DEVICE, TEXT_COPY_PANELS, sppo__device_name(src->device),
                         sppo__device_name(dst->device));
     if (st) return st;
-    return sppo__device_copy("copy", dst->device, sppo__raw(dst), src->device, sppo__raw(src),
-                             bytes);
+    bool up = dst->device == SPPO_DEVICE_CUDA && src->device == SPPO_DEVICE_CPU;
+    st = sppo__device_copy("copy", dst->device, sppo__raw(dst), src->device, sppo__raw(src), bytes);
+    note_range(dst, up && !st ? sppo__raw(src) : NULL);
+    return st;
 }
 
 sppo_status sppo__want_host(const char *name, const sppo_tensor *t) {

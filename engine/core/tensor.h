@@ -16,6 +16,8 @@ typedef struct sppo__storage {
     sppo_memory_kind kind;
     int64_t bytes;
     void *data;                         // NULL on meta
+    bool ranged;                        // i32 that the host wrote: all values are known to be in
+    int32_t lowest, highest;            // lowest .. highest, so that checks need not read them back
     const char *made_by;                // the op, for the list of largest live tensors
     struct sppo__storage *prev, *next;  // all live storages
 } sppo__storage;

@@ -13,7 +13,8 @@
 
 /* Keys and values of the block's tokens into the store; a token is the block's that has its first
  * row. No block reads them there in this launch (`stored`). */
-static __device__ inline void append(const attention &a, int64_t pair, int lo, int hi, int kv_head) {
+static __device__ inline void append(const attention &a, int64_t pair, int lo, int hi,
+                                     int kv_head) {
     for (int t = (int64_t)lo * a.G < pair ? lo + 1 : lo; t < hi; t++) {
         sppo__cuda_token token = a.tree.token[t];
         sppo__cuda_node node = a.tree.node[token.node];

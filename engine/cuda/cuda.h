@@ -107,8 +107,8 @@ sppo_status sppo__cuda_round(const sppo__call *c, const void *x, int64_t count, 
 /* An error for weights that are not read: q8_0 by backward, f16 by both. */
 sppo_status sppo__cuda_check_weight(const sppo__call *c, const sppo_tensor *w, bool backward);
 
-/* x [R, K] times weights [N_i, K], which all have one dtype: y_i [R, N_i] = x W_i'. `rounded` is x in
- * bf16, for products that want it (sppo__cuda_wants_rounded). */
+/* x [R, K] times weights [N_i, K], which all have one dtype: y_i [R, N_i] = x W_i'. `rounded` is x
+ * in bf16, for products that want it (sppo__cuda_wants_rounded). */
 typedef struct sppo__cuda_multiply_call {
     const float *x;
     const void *rounded;
@@ -120,8 +120,8 @@ typedef struct sppo__cuda_multiply_call {
     int64_t N[4];
 } sppo__cuda_multiply_call;
 
-/* Few rows and bf16 or q8_0: one launch of our own (few_rows.cu), x in f32. Else cuBLAS, one product a weight; q8_0
- * becomes bf16 for it, at most 16 MiB at once. */
+/* Few rows and bf16 or q8_0: one launch of our own (few_rows.cu), x in f32. Else cuBLAS, one product
+ * a weight; q8_0 becomes bf16 for it, at most 16 MiB at once. */
 sppo_status sppo__cuda_multiply(const sppo__call *c, const sppo__cuda_multiply_call *m);
 sppo_status sppo__cuda_few_rows(const sppo__call *c, const sppo__cuda_multiply_call *m);
 bool sppo__cuda_wants_rounded(sppo_dtype dtype, int64_t R);

@@ -12,9 +12,15 @@
 #include "core/block_cache.h"
 #include "cuda/cuda.h"
 
+/* Small values on their way up wait in memory that the device reads by itself, so the host does
+ * not: their places are used again once the stream has been waited for. */
+enum { STAGING_BYTES = 1 << 20, STAGED_MOST = 64 << 10, STAGED_ALIGN = 64 };
+
 static cudaStream_t stream;
 static cudaMemPool_t pool;
 static bool synchronous;
+static char *staging;
+static int64_t staged;  // bytes of it in use
 
 cudaStream_t sppo__cuda_stream(void) {
     return stream;
@@ -30,6 +36,7 @@ static sppo_status open_device(void) {
     if (e == cudaSuccess) e = cudaDeviceGetDefaultMemPool(&pool, 0);
     if (e == cudaSuccess) e = cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &keep);
     if (e == cudaSuccess) e = cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
+    if (e == cudaSuccess) e = cudaMallocHost((void **)&staging, STAGING_BYTES);
     const char *sync = getenv("SPPO_SYNC");
     synchronous = sync && !strcmp(sync, "1");
     if (e == cudaSuccess) return SPPO_OK;
@@ -75,14 +82,31 @@ static sppo_status zero(const char *op, void *data, int64_t bytes) {
     return sppo__cuda_result(op, cudaMemsetAsync(data, 0, (size_t)bytes, stream));
 }
 
-/* Waits where the host's memory is one side: the caller may change or read it at once. */
+static cudaError_t wait_for_stream(void) {
+    cudaError_t e = cudaStreamSynchronize(stream);
+    if (e == cudaSuccess) staged = 0;
+    return e;
+}
+
+static cudaError_t copy_staged(void *dst, const void *src, int64_t bytes) {
+    cudaError_t e = staged + bytes > STAGING_BYTES ? wait_for_stream() : cudaSuccess;
+    if (e != cudaSuccess) return e;
+    char *place = memcpy(staging + staged, src, (size_t)bytes);
+    staged += (bytes + STAGED_ALIGN - 1) / STAGED_ALIGN * STAGED_ALIGN;
+    return cudaMemcpyAsync(dst, place, (size_t)bytes, cudaMemcpyHostToDevice, stream);
+}
+
+/* The caller may change or read the host's side at once: little on its way up is staged, all else
+ * is waited for. */
 static sppo_status copy(const char *op, sppo__cuda_way way, void *dst, const void *src,
                         int64_t bytes) {
     enum cudaMemcpyKind kind = way == SPPO_CUDA_UP     ? cudaMemcpyHostToDevice
                                : way == SPPO_CUDA_DOWN ? cudaMemcpyDeviceToHost
                                                        : cudaMemcpyDeviceToDevice;
+    if (way == SPPO_CUDA_UP && bytes <= STAGED_MOST)
+        return sppo__cuda_result(op, copy_staged(dst, src, bytes));
     cudaError_t e = cudaMemcpyAsync(dst, src, (size_t)bytes, kind, stream);
-    if (e == cudaSuccess && way != SPPO_CUDA_INSIDE) e = cudaStreamSynchronize(stream);
+    if (e == cudaSuccess && way != SPPO_CUDA_INSIDE) e = wait_for_stream();
     return sppo__cuda_result(op, e);
 }
 

@@ -1,13 +1,13 @@
 /* few_rows.cu - products of few rows with bf16 or q8_0 weights: what decoding consists of.
  *
- * few_rows    grid: blocks of 8 outputs of up to 4 weights, times groups of 8 rows; block 128. A warp
- *             makes 2 outputs of 1 or 8 rows: its lanes read each pair of neighbours of a weight's row
- *             once, as it is stored, and it becomes f32 in registers; rows of x stay f32. 2 R N K
- *             operations; weights are read once for 8 rows. Limit: memory for one row, f32 units and
- *             reads of x from L1 for 8
+ * few_rows    grid: blocks of 8 outputs of up to 4 weights, times groups of 8 rows; block 128. A
+ *             warp makes 2 outputs of 1 or 8 rows: its lanes read each pair of neighbours of a
+ *             weight's row once, as it is stored, and it becomes f32 in registers; rows of x stay
+ *             f32. 2 R N K operations; weights are read once for 8 rows. Limit: memory for one
+ *             row, f32 units and reads of x from L1 for 8
  *
- * A lane adds up its pairs from left to right, then the lanes are summed: a row's bits depend neither
- * on the other rows nor on what else is in the launch. */
+ * A lane adds up its pairs from left to right, then the lanes are summed: a row's bits depend
+ * neither on the other rows nor on what else is in the launch. */
 
 #include "cuda/values.h"
 

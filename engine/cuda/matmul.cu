@@ -2,13 +2,14 @@
  *
  * linear              f32 weights: f32 products. bf16 and q8_0 weights: x is rounded to bf16 first,
  *                     sums are f32; q8_0 becomes bf16. Up to 8 rows of bf16 (16 of q8_0): our own
- *                     kernel, one launch for all weights, x stays f32. 2 R N K operations. Limit: tensor cores, or memory below about 300 rows
+ *                     kernel, one launch for all weights, x stays f32. 2 R N K operations. Limit:
+ *                     tensor cores, or memory below about 300 rows
  * linear_backward     the same for dx and for the gradient of each f32 weight; dy is rounded too;
  *                     always cuBLAS, not q8_0
  * add_bias            one thread a value. Moves 8 bytes a value. Limit: memory
  * add_bias_backward   grid ceil(N / 32), block 32 x 4. Reads 4 bytes a value. Limit: memory */
 
-#include "cuda/values.h"
+#include "cuda/kernel.h"
 
 enum { WEIGHTS = 4, FEW_ROWS = 8, UNPACKED_BYTES = 16 << 20 };
 
@@ -47,8 +48,10 @@ bool sppo__cuda_wants_rounded(sppo_dtype dtype, int64_t R) {
 }
 
 /* y = x W' for weight i in q8_0: some of its rows at a time become bf16. */
-static sppo_status multiply_unpacked(const sppo__call *c, const sppo__cuda_multiply_call *m, int i) {
-    int64_t rows = UNPACKED_BYTES / 2 / (m->K ? m->K : 1), N = m->N[i], row_bytes = m->K / Q8 * (int64_t)sizeof(q8_block);
+static sppo_status multiply_unpacked(const sppo__call *c, const sppo__cuda_multiply_call *m,
+                                     int i) {
+    int64_t rows = UNPACKED_BYTES / 2 / (m->K ? m->K : 1), N = m->N[i];
+    int64_t row_bytes = sppo__dtype_bytes(SPPO_DTYPE_Q8_0, m->K);
     if (rows < 1) rows = 1;
     if (rows > N) rows = N;
     sppo__storage *memory;
@@ -109,7 +112,8 @@ static sppo_status rows_for(const sppo__call *c, rounded *r, sppo_dtype dtype, c
     return sppo__cuda_round(c, sppo__raw(r->x), sppo_tensor_count(r->x), dtype, &r->memory, out);
 }
 
-/* in: x [R, K], weights [N_i, K]; out: y_i [R, N_i] = x W_i'. Neighbours of one dtype go together. */
+/* in: x [R, K], weights [N_i, K]; out: y_i [R, N_i] = x W_i'. Neighbours of one dtype go
+ * together. */
 sppo_status sppo_cuda_linear(sppo__call *c) {
     rounded x = {c->in[0], NULL};
     sppo_status st = SPPO_OK;

@@ -14,6 +14,7 @@
 #include "cuda/lse.h"
 
 extern "C" {
+#include "cuda/device.h"
 #include "llm/sampler.h"
 }
 
@@ -218,18 +219,16 @@ static sppo_status run(sppo__call *c, sampling *s, int64_t n, double *uniform, d
     s->part = (lse_part *)(s->sum + n * s->chunks);
     s->out = (drawn *)(s->part + n * s->chunks);
     s->weight = (float *)(s->out + n);
-    cudaStream_t stream = sppo__cuda_stream();
-    size_t up = (size_t)n * sizeof *uniform, down = (size_t)n * sizeof *out;
-    cudaError_t e = cudaMemcpyAsync(there, uniform, up, cudaMemcpyHostToDevice, stream);
-    if (e == cudaSuccess) {
+    int64_t up = n * (int64_t)sizeof *uniform, down = n * (int64_t)sizeof *out;
+    st = sppo__cuda.copy(op, SPPO_CUDA_UP, there, uniform, up);
+    if (!st) {
         LAUNCH(parts_kernel, (unsigned)(n * s->chunks), THREADS, 0, *s);
         LAUNCH(sample_kernel, (unsigned)n, THREADS, 0, *s);
-        e = cudaGetLastError();
+        st = sppo__cuda_launched(c);
     }
-    if (e == cudaSuccess) e = cudaMemcpyAsync(out, s->out, down, cudaMemcpyDeviceToHost, stream);
-    if (e == cudaSuccess) e = cudaStreamSynchronize(stream);
+    if (!st) st = sppo__cuda.copy(op, SPPO_CUDA_DOWN, out, s->out, down);
     sppo__storage_release(memory);
-    return sppo__cuda_result(op, e);
+    return st;
 }
 
 sppo_status sppo_cuda_sample(sppo__call *c) {

@@ -47,6 +47,8 @@ sppo_status sppo__check_index(const sppo__call *c, int i, const char *name, int6
     const sppo_tensor *t = c->in[i];
     const char *op = sppo__op_name(c->op);
     if (t->device == SPPO_DEVICE_META) return SPPO_OK;
+    const sppo__storage *values = t->storage;
+    if (values->ranged && values->lowest >= 0 && values->highest < limit) return SPPO_OK;
     int32_t *copy = NULL;
     if (t->device == SPPO_DEVICE_CUDA) {
         int64_t bytes = sppo_tensor_bytes(t);

@@ -145,13 +145,40 @@ tests.test_refusals = scoped(function()
   fails('embed: tokens[0] is -1, it must be in 0..3', ops.embed, x, on_cuda(sppo.ints { -1 }))
   local target = on_cuda(sppo.ints { 0, 1, 2, 3 })
   local hidden = sppo.zeros({ 4, 64 }, 'f32', 'cuda'):requires_grad_()
-  fails('linear_backward: a weight in q8_0 is not read on \'cuda\' yet; use f32 or bf16', function()
-    ops.linear(hidden, { ops.pack(x, 'q8_0') }):sum():backward()
-  end)
+  fails('linear_backward: a weight in q8_0 is not read on \'cuda\' yet; use f32 or bf16',
+    function() ops.linear(hidden, { ops.pack(x, 'q8_0') }):sum():backward() end)
   fails('token_logprob_backward: a weight in q8_0 is not read on \'cuda\' yet; use f32 or bf16',
     function() ops.token_logprob(hidden, ops.pack(x, 'q8_0'), target):sum():backward() end)
   fails('token_logprob: target[0] is 9, it must be in 0..3', ops.token_logprob, x,
     ops.pack(x, 'f32'), on_cuda(sppo.ints { 9, 0, 0, 0 }))
+end)
+
+--- What the host knows of indices holds for all ways in which they can change.
+tests.test_indices_change = scoped(function()
+  local x = sppo.zeros({ 4, 2 }, 'f32', 'cuda')
+  local index = on_cuda(sppo.ints { 0, 1 })
+  lu.assertEquals(ops.take_rows(x, index).shape, { 2, 2 })
+  local function refused(text) fails('take_rows: ' .. text, ops.take_rows, x, index) end
+  index:copy_(on_cuda(sppo.ints { 1, 7 })) -- on the device
+  refused 'index[1] is 7, it must be in 0..3'
+  index:copy_(sppo.ints { 3, 3 })
+  lu.assertEquals(ops.take_rows(x, index).shape, { 2, 2 })
+  index:narrow(1, 0, 1):copy_(sppo.ints { -2 })
+  refused 'index[0] is -2, it must be in 0..3'
+  index:copy_(sppo.ints { 2, 4 })
+  refused 'index[1] is 4, it must be in 0..3'
+  lu.assertEquals(ops.take_rows(x, index:narrow(1, 0, 1)).shape, { 1, 2 })
+end)
+
+--- More than the room where values wait on their way up; each is what it was when it was sent.
+tests.test_many_small_copies = scoped(function()
+  local there = {}
+  for i = 1, 40 do
+    there[i] = on_cuda(sppo.zeros { 16000 } + i) -- 64,000 bytes each, 2.4 MiB in all
+  end
+  for i, t in ipairs(there) do
+    lu.assertEquals({ t:narrow(1, 0, 1):item(), t:narrow(1, 15999, 1):item() }, { i, i })
+  end
 end)
 
 tests.test_no_pointer_to_values = scoped(function()

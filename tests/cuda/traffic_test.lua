@@ -1,6 +1,7 @@
---- What a decode step and a training step ask of the device, counted by the fake runtime (tests/cuda/emu):
---- launches, products, copies, waits; FLOPs against those of the meta device, by which `sppo plan`
---- goes. docs/cuda.md has the table that `test_launches` prints with --verbose.
+--- What a decode step and a training step ask of the device, counted by the fake runtime
+--- (tests/cuda/emu): launches, products, copies, waits; FLOPs against those of the meta device, by
+--- which `sppo plan` goes. docs/cuda.md has the table that `test_launches` prints if
+--- SPPO_PRINT_TRAFFIC is set.
 
 local bench_cost = require 'sppo.bench.cost'
 local devices = require 'support.devices'
@@ -25,7 +26,8 @@ typedef struct sppo_emu_counts_result {
 void sppo_emu_counts(sppo_emu_counts_result *out);
 ]]
 if not pcall(function() return C.sppo_emu_counts end) then
-  return { test_all = function() lu.skip 'a real device counts nothing: only the emulation does' end }
+  local why = 'a real device counts nothing: only the emulation does'
+  return { test_all = function() lu.skip(why) end }
 end
 
 local tests = {}
@@ -58,8 +60,8 @@ local function decode_step(family, layers, rows, dtype)
   for i = 1, rows do prompts[i] = { id = i, tokens = { 1, 2 + i, 3 } } end
   tensor.on_device('cuda', function()
     sppo.no_grad(function()
-      local s = sample.new(model, prompts, { k = 1, max_new_tokens = 9, stop_ids = {}, batch = rows },
-        function() end)
+      local options = { k = 1, max_new_tokens = 9, stop_ids = {}, batch = rows }
+      local s = sample.new(model, prompts, options, function() end)
       s:start()
       s:refill()
       s:step() -- sizes tables and the arena
@@ -123,6 +125,7 @@ function tests.test_copies()
   local large = decode_step('llama', 4, 4, 'bf16')
   lu.assertEquals({ large.copies, large.waits, large.bytes_up, large.bytes_down },
     { small.copies, small.waits, small.bytes_up, small.bytes_down })
+  lu.assertEquals(small.waits, 1) -- for the ids
   lu.assertEquals(small.bytes_inside, 0)
   lu.assertTrue(small.bytes_up > 0 and small.bytes_up < 2048, small.bytes_up)
   lu.assertTrue(small.bytes_down > 0 and small.bytes_down <= 64, small.bytes_down)

@@ -22,6 +22,8 @@ local not_run = {
   ['sppo rank models/PairRM answers.jsonl'] = 'no PairRM here; tests/lua/pairrm_test.lua runs it',
   ['sppo rank models/PairRM answers.jsonl --json | head -1'] = 'the same',
   ['sppo run recipes/tiny.lua policy.device=cuda'] = 'a build with CUDA; tests/cuda/tiny_test.lua',
+  ['sppo gen MODEL "Describe the sea." --device cuda --dtype q8_0'] =
+    'the same; tests/cuda/verbs_test.lua',
   ['sppo test cuda/'] = 'the same',
   ['SPPO_LUA=. build/sppo test rms_norm'] = 'tests of the suite itself',
   ['sppo test ops/elementwise'] = 'the same',

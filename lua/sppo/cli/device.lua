@@ -13,8 +13,8 @@ function M.define(parser)
     :default('cpu')
 end
 
---- Runs fn(args) with that device as the one that weights and tensors are made on. Another name is a
---- usage error; a device that is not there is the engine's error, exit code 7.
+--- Runs fn(args) with that device as the one that weights and tensors are made on. Another name is
+--- a usage error; a device that is not there is the engine's error, exit code 7.
 ---@param verb string
 ---@param args table
 ---@param fn fun(args: table)

@@ -146,6 +146,14 @@ cudaError_t cudaMallocAsync(void **out, size_t bytes, cudaStream_t) {
     return cudaSuccess;
 }
 
+/* Filled with 0xff as well; of this very size. */
+cudaError_t cudaMallocHost(void **out, size_t bytes) {
+    *out = malloc(bytes);
+    if (!*out) return failed(cudaErrorMemoryAllocation);
+    memset(*out, 0xff, bytes);
+    return cudaSuccess;
+}
+
 cudaError_t cudaFreeAsync(void *data, cudaStream_t) {
     Memory *m = find(data, 0);
     if (!m || !memories.count((uintptr_t)data)) fail("cudaFreeAsync: not device memory in use");
