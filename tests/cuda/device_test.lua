@@ -167,6 +167,8 @@ tests.test_indices_change = scoped(function()
   refused 'index[0] is -2, it must be in 0..3'
   index:copy_(sppo.ints { 2, 4 })
   refused 'index[1] is 4, it must be in 0..3'
+  index:narrow(1, 0, 1):copy_(sppo.ints { 0 }) -- fine itself
+  refused 'index[1] is 4, it must be in 0..3'
   lu.assertEquals(ops.take_rows(x, index:narrow(1, 0, 1)).shape, { 1, 2 })
 end)
 
