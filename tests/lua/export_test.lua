@@ -167,6 +167,11 @@ function tests.test_card()
       '| 1 | 0.625 |', '````lua\n-- ```\nreturn {}\n````', '"seed": 7' } do
       lu.assertStrContains(card, part)
     end
+    -- A GGUF says of which run and round it is.
+    code = shell.sppo { 'export', folder .. '/run/round-1/weights', folder .. '/x.gguf' }
+    lu.assertEquals(code, 0)
+    local _, out = shell.sppo { 'inspect', folder .. '/x.gguf' }
+    lu.assertStrMatches(out, '.*general.name +run%-round%-1\n.*')
   end)
 end
 
