@@ -135,6 +135,7 @@ function M.meant(path)
   local names = M.list(folder == '' and '.' or folder) or {}
   if #names > 1000 then return '' end
   local hint = require('sppo.check').suggest(name, names)
+  if hint == name then return '' end -- a link that leads nowhere
   return hint and (' (did you mean \'%s%s\'?)'):format(folder, hint) or ''
 end
 

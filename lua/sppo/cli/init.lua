@@ -193,7 +193,7 @@ local function next_step(err)
   end
   if code ~= exit.codes.usage or not M.verb or said then return end
   if recipe and err.message:find(recipe .. ': cannot open', 1, true) then
-    return not message:find('did you mean', 1, true) and 'sppo new --list' or nil
+    return 'sppo new --list'
   end
   if recipe and message:find(': no such file', 1, true) then
     return ('correct it, then sppo validate %s'):format(recipe)
