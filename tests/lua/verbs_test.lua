@@ -82,6 +82,27 @@ function tests.test_validate()
   end)
 end
 
+--- A run says what validate would warn of, and when hardly an answer came to its end.
+function tests.test_run_warns()
+  shell.in_folder(function(folder)
+    local path = folder .. '/r.lua'
+    files.write(path, ("local r = require('sppo.selfplay.recipe').base '%s/recipes/tiny.lua'\n" ..
+      'r.sample.max_new_tokens, r.sample.temperature, r.rounds = 2, { 1, 0.5 }, 2\nreturn r')
+      :format(shell.root()))
+    local arguments = { 'run', path, 'out=' .. folder .. '/run', '--only', 'sample' }
+    local code, _, err = shell.sppo(arguments)
+    lu.assertEquals(code, 0)
+    lu.assertStrContains(err, 'warning: evaluate.temperature is 1 at the start and 0.5 in round 2')
+    lu.assertStrMatches(err, '.*warning: round 1: %d+ of 64 answers do not end within ' ..
+      'sample.max_new_tokens = 2\n.*')
+    arguments[3], arguments[6] = 'out=' .. folder .. '/other', 'sample.max_new_tokens=12'
+    arguments[7] = 'evaluate.temperature=1'
+    code, _, err = shell.sppo(arguments)
+    lu.assertEquals(code, 0)
+    lu.assertNil(err:find('warning', 1, true), err)
+  end)
+end
+
 function tests.test_ls()
   shell.in_folder(function(folder)
     local home = { SPPO_HOME = folder .. '/home' }

@@ -134,26 +134,8 @@ function M.check(recipe, wrong)
       look(values[name], 0, name, options_of('evaluate', 0))
     end
   end
-  -- Where held-out answers are drawn otherwise in later rounds, win rates tell of that, too.
-  local drawn = { 'temperature', 'top_p', 'top_k', 'min_p', 'max_new_tokens' }
-  local start = values.held_out and not wrong.rounds and options_of('evaluate', 0)
-  for _, key in ipairs(start and drawn or {}) do
-    for round = 1, values.rounds do
-      local value = at_round(recipe, 'evaluate', round)[key]
-      if value ~= start[key] then
-        add(warnings, 'evaluate.%s is %.14g at the start and %.14g in round %d: win rates tell ' ..
-          'of that, too; evaluate.%s=%.14g draws all rounds alike', key, start[key], value, round,
-          key, start[key])
-        break
-      end
-    end
-  end
-  if not wrong.train and values.train.label_smoothing ~= 0 and values.train.loss ~= 'dpo' and
-    type(values.train.loss) == 'string' then
-    add(warnings, 'train.label_smoothing is for dpo; train.loss is \'%s\'', values.train.loss)
-  end
-  if not values.held_out and not values.run then
-    add(warnings, 'there is no held_out: nothing will say whether the model got better')
+  for _, text in ipairs(require('sppo.selfplay.recipe').warnings(recipe, wrong)) do
+    warnings[#warnings + 1] = text
   end
   return errors, warnings, facts
 end

@@ -103,7 +103,9 @@ function M.open(path, options)
   check_folder(values.out, values.name)
   local folder = run_folder.open(values.out)
   if options.begun then options.begun(folder.path) end
-  return stages.new(recipe, folder, options)
+  local run = stages.new(recipe, folder, options)
+  for _, text in ipairs(recipe_of.warnings(recipe)) do run:say('warning: ' .. text) end
+  return run
 end
 
 local function run_recipe(path, options)

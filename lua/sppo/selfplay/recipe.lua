@@ -194,6 +194,38 @@ function M.at_round(recipe, section, round)
   return out
 end
 
+--- What is no error but may not be meant, of the recipe's values alone.
+---@param recipe sppo.Recipe
+---@param wrong? table<string, boolean>  keys whose errors are known; what needs them is left out
+---@return string[]
+function M.warnings(recipe, wrong)
+  local values, out = recipe.values, {}
+  wrong = wrong or {}
+  local function add(...) out[#out + 1] = (...):format(select(2, ...)) end
+  -- Where held-out answers are drawn otherwise in later rounds, win rates tell of that, too.
+  local drawn = { 'temperature', 'top_p', 'top_k', 'min_p', 'max_new_tokens' }
+  local start = values.held_out and not next(wrong) and M.at_round(recipe, 'evaluate', 0)
+  for _, key in ipairs(start and drawn or {}) do
+    for round = 1, values.rounds do
+      local value = M.at_round(recipe, 'evaluate', round)[key]
+      if value ~= start[key] then
+        add('evaluate.%s is %.14g at the start and %.14g in round %d: win rates tell of that, ' ..
+          'too; evaluate.%s=%.14g draws all rounds alike', key, start[key], value, round, key,
+          start[key])
+        break
+      end
+    end
+  end
+  if not wrong.train and values.train.label_smoothing ~= 0 and values.train.loss ~= 'dpo' and
+    type(values.train.loss) == 'string' then
+    add('train.label_smoothing is for dpo; train.loss is \'%s\'', values.train.loss)
+  end
+  if not values.held_out and not values.run then
+    add('there is no held_out: nothing will say whether the model got better')
+  end
+  return out
+end
+
 --- The recipe as plain data: functions as their source's place, prompts as they are.
 ---@param recipe sppo.Recipe
 function M.resolved(recipe)

@@ -136,6 +136,7 @@ function Run:sample_into(path, t, list, options, label)
   local shared = sample.shared(all)
 
   local ready, written, drawn, started = {}, 0, 0, C.sppo_clock()
+  local whole, cut_off = 0, 0 -- answers by how they end
   local last_sync = started
   local stopped = {}
   local ok, failure = pcall(sample.run, model, tokens, {
@@ -156,6 +157,7 @@ function Run:sample_into(path, t, list, options, label)
     end,
   }, function(number, answers)
     for _, a in ipairs(answers) do
+      if a.stopped then whole = whole + 1 else cut_off = cut_off + 1 end
       a.text = prompts.answer_text(model, a)
       a.tokens, a.logprobs = msgpack.i32(a.tokens), msgpack.f32(a.logprobs)
     end
@@ -178,6 +180,11 @@ function Run:sample_into(path, t, list, options, label)
   self.folder:perf { stage = label, round = t, tokens = drawn, seconds = seconds,
     tokens_per_second = drawn / math.max(seconds, 1e-9), memory_peak = memory.peak,
     memory = memory.kinds, memory_scratch = memory.scratch }
+  if ok and cut_off > 9 * whole then
+    local round = label == 'evaluate' and t - 1 or t -- the start's is round 0
+    self:say(('warning: round %d: %d of %d answers do not end within %s.max_new_tokens = %d')
+      :format(round, cut_off, cut_off + whole, label, options.max_new_tokens))
+  end
   return ok
 end
 
