@@ -61,6 +61,10 @@ void *sppo__device_take(sppo_device device, int64_t bytes, int64_t room) {
     return device == SPPO_DEVICE_CUDA ? cuda->take(bytes) : sppo__block_take(bytes, room);
 }
 
+sppo_status sppo__device_take_failure(sppo_device device, const char *op) {
+    return device == SPPO_DEVICE_CUDA ? cuda->take_failure(op) : SPPO_OK;
+}
+
 void sppo__device_give(sppo_device device, void *data, int64_t bytes, int64_t room) {
     if (device == SPPO_DEVICE_CUDA) cuda->give(data);
     else sppo__block_give(data, bytes, room);

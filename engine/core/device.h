@@ -15,6 +15,9 @@ sppo_status sppo__device_open(sppo_device device);
 /* Memory that is not zeroed, 64-byte aligned at least; NULL if there is none. `room`: bytes that
  * may stay cached beside it (core/block_cache.h; a GPU's driver keeps its own pool). */
 void *sppo__device_take(sppo_device device, int64_t bytes, int64_t room);
+
+/* After NULL: SPPO_OK if memory was short, SPPO_ERR_DEVICE with the op's name if the device is lost. */
+sppo_status sppo__device_take_failure(sppo_device device, const char *op);
 void sppo__device_give(sppo_device device, void *data, int64_t bytes, int64_t room);
 
 /* In the order of the device's other work; the host may go on before it is done. */

@@ -170,6 +170,8 @@ static sppo_status take_bytes(sppo__storage *s) {
     s->data = sppo__device_take(s->device, whole, most - a->used - whole);
     if (s->data) return SPPO_OK;
     if (s->arena) give_to_arena(&arenas[active], s);
+    sppo_status st = sppo__device_take_failure(s->device, s->made_by);
+    if (st) return st;
     return sppo__fail(SPPO_ERR_MEMORY, TEXT_MEMORY, s->made_by, mib(s->bytes), mib(a->used),
                       largest_live(s->device));
 }

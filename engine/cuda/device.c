@@ -21,32 +21,97 @@ static cudaMemPool_t pool;
 static bool synchronous;
 static char *staging;
 static int64_t staged;  // bytes of it in use
+static cudaError_t refused;  // why the last request for memory failed
 
 cudaStream_t sppo__cuda_stream(void) {
     return stream;
 }
 
+/* Why there is no device. Versions are 1000 * major + 10 * minor; without a driver its is 0. */
+static sppo_status no_device(cudaError_t e) {
+    int driver = 0, wanted = 0;
+    cudaGetLastError();  // it is told here, not again by the next call
+    if (cudaDriverGetVersion(&driver) != cudaSuccess) driver = 0;
+    cudaRuntimeGetVersion(&wanted);
+    int major = wanted / 1000, minor = wanted % 1000 / 10;
+    if (!driver) return sppo__fail(SPPO_ERR_DEVICE, TEXT_CUDA_NO_DRIVER, major, minor);
+    if (e == cudaErrorInsufficientDriver)
+        return sppo__fail(SPPO_ERR_DEVICE, TEXT_CUDA_OLD_DRIVER, driver / 1000, driver % 1000 / 10,
+                          major, minor);
+    if (e != cudaSuccess && e != cudaErrorNoDevice)
+        return sppo__fail(SPPO_ERR_DEVICE, TEXT_CUDA_OPEN, cudaGetErrorString(e));
+    const char *seen = getenv("CUDA_VISIBLE_DEVICES"), *quote = seen ? "'" : "";
+    return sppo__fail(SPPO_ERR_DEVICE, TEXT_CUDA_NO_DEVICE, driver / 1000, driver % 1000 / 10,
+                      quote, seen ? seen : "not set", quote);
+}
+
+/* Which of `count` GPUs: SPPO_CUDA_DEVICE, 0 without. A setting of the machine, so no recipe has it:
+ * a run goes on where it was on another of its GPUs. */
+static sppo_status choose(int count, int *index) {
+    const char *text = getenv("SPPO_CUDA_DEVICE");
+    char *end = NULL;
+    long wanted = text && *text ? strtol(text, &end, 10) : 0;
+    if ((end && *end) || wanted < 0 || wanted >= count)
+        return sppo__fail(SPPO_ERR_DEVICE, TEXT_CUDA_INDEX, text, count - 1, count,
+                          count == 1 ? "" : "s");
+    *index = (int)wanted;
+    return SPPO_OK;
+}
+
+static sppo_status check_capability(int index) {
+    int major = 0, minor = 0;
+    cudaError_t e = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, index);
+    if (e == cudaSuccess)
+        e = cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, index);
+    if (e != cudaSuccess) return no_device(e);
+    if (major >= 8) return SPPO_OK;
+    return sppo__fail(SPPO_ERR_DEVICE, TEXT_CUDA_CAPABILITY, index, major, minor);
+}
+
 static sppo_status open_device(void) {
     if (stream) return SPPO_OK;
-    int count = 0;
+    int count = 0, index = 0;
     uint64_t keep = UINT64_MAX;  // bytes that the pool may keep unused
     cudaError_t e = cudaGetDeviceCount(&count);
-    if (e == cudaSuccess && !count) e = cudaErrorNoDevice;
-    if (e == cudaSuccess) e = cudaSetDevice(0);
-    if (e == cudaSuccess) e = cudaDeviceGetDefaultMemPool(&pool, 0);
+    if (e != cudaSuccess || !count) return no_device(e);
+    sppo_status st = choose(count, &index);
+    if (!st) st = check_capability(index);
+    if (st) return st;
+    e = cudaSetDevice(index);
+    if (e == cudaSuccess) e = cudaDeviceGetDefaultMemPool(&pool, index);
     if (e == cudaSuccess) e = cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &keep);
     if (e == cudaSuccess) e = cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
     if (e == cudaSuccess) e = cudaMallocHost((void **)&staging, STAGING_BYTES);
     const char *sync = getenv("SPPO_SYNC");
     synchronous = sync && !strcmp(sync, "1");
     if (e == cudaSuccess) return SPPO_OK;
-    cudaGetLastError();  // it is told here, not again by the next call
-    return sppo__fail(SPPO_ERR_DEVICE, TEXT_CUDA_OPEN, cudaGetErrorString(e));
+    return no_device(e);
+}
+
+/* A kernel went wrong while it ran: every later call of the process fails with the same error. */
+static bool is_fault(cudaError_t e) {
+    switch (e) {
+    case cudaErrorIllegalAddress:
+    case cudaErrorLaunchFailure:
+    case cudaErrorLaunchTimeout:
+    case cudaErrorMisalignedAddress:
+    case cudaErrorIllegalInstruction:
+    case cudaErrorInvalidAddressSpace:
+    case cudaErrorInvalidPc:
+    case cudaErrorHardwareStackError:
+    case cudaErrorAssert:
+    case cudaErrorECCUncorrectable: return true;
+    default: return false;
+    }
 }
 
 sppo_status sppo__cuda_result(const char *op, cudaError_t e) {
     if (e == cudaSuccess) return SPPO_OK;
     cudaGetLastError();
+    if (is_fault(e) && synchronous)
+        return sppo__fail(SPPO_ERR_DEVICE, TEXT_CUDA_FAULT, op, cudaGetErrorString(e));
+    if (is_fault(e))
+        return sppo__fail(SPPO_ERR_DEVICE, TEXT_CUDA_LATE_FAULT, op, cudaGetErrorString(e));
     return sppo__fail(SPPO_ERR_DEVICE, TEXT_CUDA, op, cudaGetErrorString(e));
 }
 
@@ -58,9 +123,14 @@ sppo_status sppo__cuda_launched(const sppo__call *c) {
 
 static void *try_take(int64_t bytes) {
     void *data = NULL;
-    if (cudaMallocAsync(&data, (size_t)bytes, stream) == cudaSuccess) return data;
+    refused = cudaMallocAsync(&data, (size_t)bytes, stream);
+    if (refused == cudaSuccess) return data;
     cudaGetLastError();
     return NULL;
+}
+
+static sppo_status take_failure(const char *op) {
+    return refused == cudaErrorMemoryAllocation ? SPPO_OK : sppo__cuda_result(op, refused);
 }
 
 /* Once more with all that the pool keeps unused given back to the driver. */
@@ -113,6 +183,7 @@ static sppo_status copy(const char *op, sppo__cuda_way way, void *dst, const voi
 const sppo__cuda_backend sppo__cuda = {.kernels = sppo__cuda_kernels,
                                        .open = open_device,
                                        .take = take,
+                                       .take_failure = take_failure,
                                        .give = give,
                                        .zero = zero,
                                        .copy = copy};

@@ -11,6 +11,7 @@ typedef struct sppo__cuda_backend {
     const sppo__kernel *kernels;
     sppo_status (*open)(void);
     void *(*take)(int64_t bytes);
+    sppo_status (*take_failure)(const char *op);  // after NULL: SPPO_OK if memory was short
     void (*give)(void *data);
     sppo_status (*zero)(const char *op, void *data, int64_t bytes);
     sppo_status (*copy)(const char *op, sppo__cuda_way way, void *dst, const void *src,

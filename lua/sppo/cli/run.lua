@@ -50,9 +50,10 @@ end
 function M.execute(path, options, quiet)
   host.catch_stop()
   local p = require('sppo.cli.progress').new { quiet = quiet }
-  local begun
+  local begun, smaller
   options.stop = host.stop_requested
   options.begun = function() begun = true end
+  options.smaller = function(text) smaller = text end
   options.say = function(text) p:line(text) end
   options.progress = function(label, done, total, parts)
     if label then p:show(label, done, total, parts and table.concat(parts, '  '))
@@ -67,6 +68,13 @@ function M.execute(path, options, quiet)
     local kind = result.kind or require('sppo.ffi').kind_of(result.message)
     if begun and exit.codes[kind] == exit.codes.recipe then
       result.try = result.try or 'correct it; the same command goes on from here'
+    end
+    if smaller and kind == 'memory' then
+      result.try = result.try or
+        ('add %s, which needs less; what is done is kept'):format(smaller)
+    end
+    if begun and kind == 'device' then
+      result.try = result.try or 'the same command goes on from here'
     end
     error(result, 0)
   end

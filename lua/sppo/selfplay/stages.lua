@@ -39,7 +39,8 @@ local M = { Run = Run }
 --- A run of a recipe over its open folder. Writes the recipe into it, as text and resolved.
 ---@param recipe sppo.Recipe
 ---@param folder sppo.RunFolder
----@param options { only?: string, progress?: function, say?: function, stop?: fun(): boolean }
+---@param options { only?: string, progress?: function, say?: function, stop?: fun(): boolean,
+---  smaller?: fun(overrides?: string) }  smaller: told what makes the stage need less memory
 ---@return sppo.Run
 function M.new(recipe, folder, options)
   local log = folder:file('log.txt')
@@ -54,6 +55,7 @@ function M.new(recipe, folder, options)
     preference = recipe.values.preference and preference.new(recipe.values.preference),
     only = options.only, stop = options.stop or function() return false end,
     progress = function(_, ...) if options.progress then options.progress(...) end end,
+    smaller = function(_, text) if options.smaller then options.smaller(text) end end,
     say = function(_, text)
       files.append(log, text .. '\n', false)
       if options.say then options.say(text) end
@@ -124,7 +126,9 @@ end
 ---@return boolean finished
 function Run:sample_into(path, t, list, options, label)
   tensor.reset_memory_peak(self.recipe.values.policy.device)
+  self:smaller() -- nothing shrinks weights
   local model = self:sampling_model(t)
+  self:smaller(('%s.batch=%d'):format(label, math.ceil(options.batch / 2)))
   local records, err = files.records(path, true)
   if not records then error(err, 0) end
   local have = records:count()
@@ -481,6 +485,8 @@ function Run:fit(t, model, groups, options, objective)
   local started, tokens = C.sppo_clock(), 0
   local before, current = self.folder:metrics_size(), 0
   local steps = math.ceil(#groups / options.batch) * options.epochs
+  self:smaller(('train.micro_tokens=%d train.recompute=true'):format(
+    math.ceil(options.micro_tokens / 2)))
   local finished = train.run(model, groups, options, {
     objective = objective, round = t, seed = self.recipe.values.seed,
     checkpoint = self.folder:file(checkpoint),

@@ -26,7 +26,25 @@ static cudaError_t last_error;
 static size_t total_bytes;
 Counts counts;
 
-static const size_t device_bytes = (size_t)1 << 30;  // of the whole device
+/* What the machine is like, for tests of what it may lack:
+ *   SPPO_EMU_DRIVER=12000      the CUDA that the driver knows; 0 is no driver
+ *   SPPO_EMU_DEVICES=2         GPUs
+ *   SPPO_EMU_CAPABILITY=75     their compute capability
+ *   SPPO_EMU_MEMORY_KIB=500    memory of each, 1 GiB if not set
+ *   SPPO_EMU_FAULT=100         the kernel, counted from 1, that reads where there is no memory */
+static int setting(const char *name, int otherwise) {
+    const char *text = getenv(name);
+    return text && *text ? atoi(text) : otherwise;
+}
+
+static const int driver_version = setting("SPPO_EMU_DRIVER", CUDART_VERSION);
+static const int device_count = setting("SPPO_EMU_DEVICES", 1);
+static const int capability = setting("SPPO_EMU_CAPABILITY", 90);
+static const size_t device_bytes = (size_t)setting("SPPO_EMU_MEMORY_KIB", 1 << 20)
+                                   << 10;
+static const int faulty_launch = setting("SPPO_EMU_FAULT", 0);
+static int launches;
+static cudaError_t fault;  // of a kernel: all later calls fail with it, as on a GPU
 static const size_t shared_bytes = 48 << 10;         // a block's, without asking for more
 
 /* Memory is the host's to touch only while something of the stream runs. */
@@ -75,7 +93,8 @@ void queue_launch(Launch launch, cudaStream_t) {
         return;
     }
     counts.launches++;
-    run_later([launch] { run_grid(launch); });
+    if (++launches == faulty_launch) run_later([] { fault = cudaErrorIllegalAddress; });
+    else run_later([launch] { run_grid(launch); });
 }
 
 static cudaError_t failed(cudaError_t e) {
@@ -96,12 +115,33 @@ using namespace emu;
 extern "C" {
 
 cudaError_t cudaGetDeviceCount(int *devices) {
-    *devices = 1;
+    *devices = 0;
+    if (driver_version < CUDART_VERSION) return failed(cudaErrorInsufficientDriver);
+    if (!device_count) return failed(cudaErrorNoDevice);
+    *devices = device_count;
+    return cudaSuccess;
+}
+
+cudaError_t cudaDriverGetVersion(int *version) {
+    *version = driver_version;
+    return cudaSuccess;
+}
+
+cudaError_t cudaRuntimeGetVersion(int *version) {
+    *version = CUDART_VERSION;
+    return cudaSuccess;
+}
+
+cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr what, int device) {
+    if (device < 0 || device >= device_count) return failed(cudaErrorInvalidDevice);
+    if (what == cudaDevAttrComputeCapabilityMajor) *value = capability / 10;
+    else if (what == cudaDevAttrComputeCapabilityMinor) *value = capability % 10;
+    else return failed(cudaErrorInvalidValue);
     return cudaSuccess;
 }
 
 cudaError_t cudaSetDevice(int device) {
-    return device ? failed(cudaErrorInvalidDevice) : cudaSuccess;
+    return device < 0 || device >= device_count ? failed(cudaErrorInvalidDevice) : cudaSuccess;
 }
 
 cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t *pool, int) {
@@ -126,15 +166,16 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
 
 cudaError_t cudaStreamSynchronize(cudaStream_t) {
     counts.waits++;
-    while (!queue.empty()) {
+    while (!queue.empty() && !fault) {
         auto work = std::move(queue.front());
         queue.pop_front();
         work();
     }
-    return cudaSuccess;
+    return fault;
 }
 
 cudaError_t cudaMallocAsync(void **out, size_t bytes, cudaStream_t) {
+    if (fault) return fault;
     if (bytes > device_bytes - total_bytes) return failed(cudaErrorMemoryAllocation);
     void *data;  // of this very size: AddressSanitizer sees the first byte past its end
     if (posix_memalign(&data, 256, bytes)) return failed(cudaErrorMemoryAllocation);
@@ -155,6 +196,7 @@ cudaError_t cudaMallocHost(void **out, size_t bytes) {
 }
 
 cudaError_t cudaFreeAsync(void *data, cudaStream_t) {
+    if (fault) return fault;
     Memory *m = find(data, 0);
     if (!m || !memories.count((uintptr_t)data)) fail("cudaFreeAsync: not device memory in use");
     m->given_back = true;
@@ -168,6 +210,7 @@ cudaError_t cudaFreeAsync(void *data, cudaStream_t) {
 
 cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t) {
+    if (fault) return fault;
     check_side("cudaMemcpyAsync", "the destination", dst, bytes, kind != cudaMemcpyDeviceToHost);
     check_side("cudaMemcpyAsync", "the source", src, bytes, kind != cudaMemcpyHostToDevice);
     counts.copies++;
@@ -179,6 +222,7 @@ cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, cudaMemcpy
 }
 
 cudaError_t cudaMemsetAsync(void *data, int value, size_t bytes, cudaStream_t) {
+    if (fault) return fault;
     check_side("cudaMemsetAsync", "the destination", data, bytes, true);
     counts.fills++;
     run_later([=] { memset(data, value, bytes); });
@@ -192,7 +236,7 @@ __attribute__((visibility("default"))) void sppo_emu_counts(Counts *out) {
 }
 
 cudaError_t cudaGetLastError(void) {
-    cudaError_t e = last_error;
+    cudaError_t e = fault ? fault : last_error;
     last_error = cudaSuccess;
     return e;
 }
@@ -203,6 +247,9 @@ const char *cudaGetErrorString(cudaError_t e) {
     case cudaErrorInvalidValue: return "invalid argument";
     case cudaErrorInvalidConfiguration: return "invalid configuration argument";
     case cudaErrorInvalidDevice: return "invalid device ordinal";
+    case cudaErrorNoDevice: return "no CUDA-capable device is detected";
+    case cudaErrorInsufficientDriver: return "CUDA driver version is insufficient";
+    case cudaErrorIllegalAddress: return "an illegal memory access was encountered";
     case cudaErrorMemoryAllocation: return "out of memory";
     default: return "unknown error";
     }
