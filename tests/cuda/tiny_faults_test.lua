@@ -147,4 +147,14 @@ function tests.test_fault_names_its_op()
   end
 end
 
+--- Nothing works after a fault, and what asks for memory next does not say that memory is short.
+function tests.test_memory_after_a_fault()
+  local script = 'local y = sppo.zeros({ 8 }, "f32", "cuda"):affine(2); ' ..
+    'print(pcall(function() return y:tolist() end)); sppo.zeros({ 8 }, "f32", "cuda")'
+  local code, out, err = shell.sppo({ 'repl', '-e', script }, { SPPO_EMU_FAULT = '1' })
+  lu.assertEquals(code, 1, err)
+  lu.assertStrContains(out, 'false')
+  lu.assertStrContains(err, 'new: CUDA says: an illegal memory access was encountered')
+end
+
 return tests
