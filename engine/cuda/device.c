@@ -20,7 +20,7 @@ static cudaStream_t stream;
 static cudaMemPool_t pool;
 static bool synchronous;
 static char *staging;
-static int64_t staged;  // bytes of it in use
+static int64_t staged;       // bytes of it in use
 static cudaError_t refused;  // why the last request for memory failed
 
 cudaStream_t sppo__cuda_stream(void) {
