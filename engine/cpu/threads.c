@@ -48,7 +48,7 @@ static _Atomic uint32_t leaving;  // workers must end
 
 /* What will be read soon: the bytes from ahead_end - ahead_left on. Any thread may see an old pair of
  * the two; then it fetches what nobody needs, which is no error. */
-static _Atomic(const char *) ahead_end;
+static _Atomic uintptr_t ahead_end;
 static _Atomic int64_t ahead_left;
 
 static _Thread_local bool inside;  // this thread runs a task
@@ -97,9 +97,10 @@ static void work(void) {
 /* Brings some of what will be read soon into the cache; false if there is nothing left to bring. */
 static bool fetch_ahead(void) {
     if (atomic_load_explicit(&ahead_left, memory_order_relaxed) <= 0) return false;
-    const char *end = atomic_load_explicit(&ahead_end, memory_order_relaxed);
+    uintptr_t end = atomic_load_explicit(&ahead_end, memory_order_relaxed);
     int64_t left = atomic_fetch_sub_explicit(&ahead_left, AHEAD, memory_order_relaxed);
-    for (int64_t i = 0; i < AHEAD && i < left; i += 64) __builtin_prefetch(end - left + i, 0, 2);
+    for (int64_t i = 0; i < AHEAD && i < left; i += 64)
+        __builtin_prefetch((const void *)(end - (uintptr_t)left + (uintptr_t)i), 0, 2);
     return true;
 }
 
@@ -225,7 +226,7 @@ void sppo__parallel_values(int64_t values, int64_t tasks, sppo__task fn, void *c
 
 void sppo__ahead(const void *from, int64_t bytes) {
     atomic_store_explicit(&ahead_left, 0, memory_order_relaxed);
-    atomic_store_explicit(&ahead_end, (const char *)from + bytes, memory_order_relaxed);
+    atomic_store_explicit(&ahead_end, (uintptr_t)from + (uintptr_t)bytes, memory_order_relaxed);
     atomic_store_explicit(&ahead_left, bytes, memory_order_relaxed);
 }
 

@@ -124,10 +124,10 @@ end
 
 --- A kernel's fault arrives at whatever waits next; with SPPO_SYNC=1 at its own op.
 function tests.test_fault_of_a_kernel()
-  goes_on({ SPPO_EMU_FAULT = '3000' }, {}, 7, { 'an illegal memory access was encountered',
+  goes_on({ SPPO_EMU_FAULT = 'rmsprop' }, {}, 7, { 'an illegal memory access was encountered',
     'in a kernel of this op or an earlier one; SPPO_SYNC=1 names which',
     'try: the same command goes on from here' })
-  goes_on({ SPPO_EMU_FAULT = '2000', SPPO_SYNC = '1' }, {}, 7,
+  goes_on({ SPPO_EMU_FAULT = 'rmsprop', SPPO_SYNC = '1' }, {}, 7,
     { 'rmsprop: CUDA says: an illegal memory access was encountered, in this op\'s kernel' })
 end
 

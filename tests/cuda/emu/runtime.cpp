@@ -31,7 +31,8 @@ Counts counts;
  *   SPPO_EMU_DEVICES=2         GPUs
  *   SPPO_EMU_CAPABILITY=75     their compute capability
  *   SPPO_EMU_MEMORY_KIB=500    memory of each, 1 GiB if not set
- *   SPPO_EMU_FAULT=100         the kernel, counted from 1, that reads where there is no memory */
+ *   SPPO_EMU_FAULT=100         the launch, counted from 1, that reads where there is no memory
+ *   SPPO_EMU_FAULT=rmsprop     or the first of a kernel with that in its name */
 static int setting(const char *name, int otherwise) {
     const char *text = getenv(name);
     return text && *text ? atoi(text) : otherwise;
@@ -42,7 +43,8 @@ static const int device_count = setting("SPPO_EMU_DEVICES", 1);
 static const int capability = setting("SPPO_EMU_CAPABILITY", 90);
 static const size_t device_bytes = (size_t)setting("SPPO_EMU_MEMORY_KIB", 1 << 20)
                                    << 10;
-static const int faulty_launch = setting("SPPO_EMU_FAULT", 0);
+static const char *const faulty = getenv("SPPO_EMU_FAULT");
+static const int faulty_launch = setting("SPPO_EMU_FAULT", 0);  // 0 for a name
 static int launches;
 static cudaError_t fault;  // of a kernel: all later calls fail with it, as on a GPU
 static const size_t shared_bytes = 48 << 10;         // a block's, without asking for more
@@ -93,7 +95,9 @@ void queue_launch(Launch launch, cudaStream_t) {
         return;
     }
     counts.launches++;
-    if (++launches == faulty_launch) run_later([] { fault = cudaErrorIllegalAddress; });
+    bool named = faulty && *faulty && !faulty_launch && strstr(launch.name, faulty);
+    if (++launches == faulty_launch || named)
+        run_later([] { fault = cudaErrorIllegalAddress; });
     else run_later([launch] { run_grid(launch); });
 }
 
