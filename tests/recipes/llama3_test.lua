@@ -3,21 +3,13 @@
 --- in SPPO_TEST_DATA, or shared/data beside the repository (tokenizers/).
 
 local files = require 'sppo.files'
-local json = require 'sppo.json'
+local llama3 = require 'support.llama3'
 local lu = require 'luaunit'
-local model_of = require 'sppo.model'
-local pairrm = require 'sppo.pairrm'
 local shell = require 'support.shell'
-local weights = require 'sppo.weights'
 
 local tests = {}
 
 local DATA = (os.getenv 'SPPO_TEST_DATA' or shell.root() .. '/../shared/data') .. '/tokenizers/'
-
--- Llama-3's form: a header with the role, the text, and the token that ends a turn.
-local TEMPLATE = '{{ bos_token }}{% for m in messages %}<|start_header_id|>{{ m.role }}' ..
-  '<|end_header_id|>\n\n{{ m.content | trim }}<|eot_id|>{% endfor %}' ..
-  '{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}'
 
 local function vocabulary(name)
   local text = files.read(DATA .. name)
@@ -26,60 +18,13 @@ local function vocabulary(name)
   return text
 end
 
-local function write_policy(folder)
-  local model = model_of.random({
-    model_type = 'llama', architectures = { 'LlamaForCausalLM' }, vocab_size = 128256,
-    hidden_size = 32, intermediate_size = 48, num_hidden_layers = 2, num_attention_heads = 4,
-    num_key_value_heads = 2, max_position_embeddings = 512, rope_theta = 500000,
-    rms_norm_eps = 1e-5, bos_token_id = 128000, eos_token_id = 128009,
-  }, 5, { deviation = 0.3 })
-  model_of.save(model, folder, 'bf16')
-  model_of.release(model)
-  files.write(folder .. '/tokenizer.model', vocabulary 'llama3.tiktoken')
-  files.write(folder .. '/tokenizer_config.json', json.encode {
-    bos_token = '<|begin_of_text|>', eos_token = '<|eot_id|>', chat_template = TEMPLATE })
-end
-
-local function write_ranker(folder)
-  local config = pairrm.published 'large'
-  config.hidden_size, config.num_hidden_layers = 16, 2
-  config.num_attention_heads, config.intermediate_size = 2, 24
-  local ranker = pairrm.random(config, 6)
-  files.make_folder(folder)
-  files.write(folder .. '/config.json', json.encode(config))
-  weights.save(ranker.net, folder .. '/model.safetensors', 'f32')
-  files.write(folder .. '/spm.model', vocabulary 'deberta-v3.spm.model')
-  local added = {}
-  for i, text in ipairs { '[MASK]', '<|source|>', '<|candidate1|>', '<|candidate2|>',
-    '<|candidate|>' } do
-    added[tostring(127999 + i)] = { content = text, special = true }
-  end
-  files.write(folder .. '/tokenizer_config.json', json.encode { added_tokens_decoder = added })
-end
-
-local function write_prompts(path, first)
-  local lines = {}
-  for i = 1, 3 do
-    lines[i] = json.encode { prompt = ('Say number %d in one word, please.'):format(first + i) }
-  end
-  files.write(path, table.concat(lines, '\n') .. '\n')
-end
-
 function tests.test_runs_whole()
   vocabulary 'llama3.tiktoken'
   shell.in_folder(function(home)
-    for _, name in ipairs { '/models', '/data', '/data/prompts' } do
-      files.make_folder(home .. name)
-    end
-    write_policy(home .. '/models/llama3-8b')
-    write_ranker(home .. '/models/pairrm')
-    for round = 1, 3 do
-      write_prompts(('%s/data/prompts/ultrafeedback-%d.jsonl'):format(home, round), 3 * round)
-    end
-    write_prompts(home .. '/data/prompts/ultrafeedback-test.jsonl', 20)
+    llama3.write(home, vocabulary)
     local out = home .. '/run'
     local code, _, err = shell.sppo({ 'run', 'recipes/llama3.lua', 'out=' .. out, '--quiet',
-      'sample.max_new_tokens=6', 'train.batch=2', 'train.lr=1e-3' }, { SPPO_HOME = home })
+      'train.lr=1e-3', unpack(llama3.sizes) }, { SPPO_HOME = home })
     lu.assertEquals(code, 0, err)
     local read = function(name) return assert(files.read_records(out .. '/' .. name)) end
     local first = read('round-1/answers.msgpack')[1]
