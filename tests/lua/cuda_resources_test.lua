@@ -72,6 +72,8 @@ function tests.test_ptx()
   local entry = '.visible .entry ' .. symbol .. '()\n{\n%s\n}\n'
   local shuffles, none = entry:format('shfl.sync.bfly.b32 %f1;'), entry:format('ret;')
   fails('dx_kernel (sm_90): shuffles: no, yes before', same, { update = shuffles, check = none })
+  local loads = entry:format('ld.global.nc.v4.f32 {%f1, %f2, %f3, %f4}, [%rd1];')
+  fails('dx_kernel (sm_90): vectors: no, yes before', same, { update = loads, check = none })
   fails('dx_kernel (sm_90): its PTX has local memory', same,
     { update = none, check = entry:format('.local .b8 __local_depot0[8];') })
 end
