@@ -42,6 +42,7 @@ typedef struct arena {
 
 static account accounts[DEVICES];
 static arena arenas[ARENAS];
+static sppo_device meta_as = SPPO_DEVICE_CPU;
 static int active = -1;  // the arena between begin and end
 static sppo__storage *live;
 static sppo_memory_kind kind_now;
@@ -157,7 +158,8 @@ static sppo_status take_bytes(sppo__storage *s) {
     account *a = &accounts[s->device];
     bool meta = s->device == SPPO_DEVICE_META;
     int64_t whole = block_bytes(s);
-    arena *r = active >= 0 && s->device != SPPO_DEVICE_CUDA ? &arenas[active] : NULL;
+    bool cuda = (meta ? meta_as : s->device) == SPPO_DEVICE_CUDA;  // has no arenas
+    arena *r = active >= 0 && !cuda ? &arenas[active] : NULL;
     if (r && meta && !r->size) r->on_meta = true;
     if (r && meta == r->on_meta) {
         sppo_status st = take_from_arena(r, s, whole);
@@ -206,14 +208,25 @@ sppo_status sppo__storage_new(sppo__storage **out, sppo_device device, int64_t b
     return st;
 }
 
-sppo_status sppo__work_new(sppo__storage **out, int64_t bytes, bool zero, const char *made_by) {
+sppo_status sppo__work_new(sppo__storage **out, sppo_device device, int64_t bytes, bool zero,
+                           const char *made_by) {
     sppo_memory_kind was = sppo_memory_kind_set(SPPO_MEMORY_WORKSPACE);
-    sppo_status st = sppo__storage_new(out, SPPO_DEVICE_CPU, bytes, zero, made_by);
+    sppo_status st = sppo__storage_new(out, device, bytes, zero, made_by);
     sppo_memory_kind_set(was);
     if (st) return st;
     work_used += bytes;
     if (work_used > work_most) work_most = work_used;
     return SPPO_OK;
+}
+
+sppo_device sppo_meta_as(sppo_device device) {
+    sppo_device was = meta_as;
+    meta_as = device;
+    return was;
+}
+
+sppo_device sppo__meta_as(void) {
+    return meta_as;
 }
 
 sppo_status sppo__work_on_meta(int64_t bytes, int64_t scratch, const char *made_by) {
@@ -239,7 +252,7 @@ void sppo__storage_release(sppo__storage *s) {
     else live = s->next;
     if (s->next) s->next->prev = s->prev;
     if (s->arena) give_to_arena(&arenas[abs(s->arena) - 1], s);
-    if (s->kind == SPPO_MEMORY_WORKSPACE && s->device == SPPO_DEVICE_CPU) work_used -= s->bytes;
+    if (s->kind == SPPO_MEMORY_WORKSPACE && s->device != SPPO_DEVICE_META) work_used -= s->bytes;
     if (s->arena <= 0) {
         account *a = &accounts[s->device];
         count(a, s->kind, -s->bytes);

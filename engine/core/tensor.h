@@ -80,8 +80,12 @@ sppo_status sppo__storage_new(sppo__storage **out, sppo_device device, int64_t b
                               const char *made_by);
 void sppo__storage_release(sppo__storage *s);
 
-/* Storage on the CPU that a kernel works with; the op's workspace function must know of it. */
-sppo_status sppo__work_new(sppo__storage **out, int64_t bytes, bool zero, const char *made_by);
+/* Storage that a kernel of `device` works with; the op's workspace function must know of it. */
+sppo_status sppo__work_new(sppo__storage **out, sppo_device device, int64_t bytes, bool zero,
+                           const char *made_by);
+
+/* What sppo_meta_as last said. */
+sppo_device sppo__meta_as(void);
 
 /* Counts `bytes` of work on meta, as if a kernel had taken and released them, and `scratch` bytes a
  * thread. */

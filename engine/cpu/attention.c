@@ -272,7 +272,8 @@ static sppo_status place_pages(attention *a, int64_t layer, sppo__storage **pack
         return SPPO_OK;
     }
     a->page_stride = a->s.kv_heads * a->head_stride;
-    sppo_status st = sppo__work_new(packed, a->at->pages * a->page_stride * 4, false, "attention");
+    sppo_status st = sppo__work_new(packed, SPPO_DEVICE_CPU, a->at->pages * a->page_stride * 4,
+                                    false, "attention");
     if (!st) a->pages = (*packed)->data;
     return st;
 }

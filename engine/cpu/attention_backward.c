@@ -242,12 +242,12 @@ sppo_status KERNEL(attention_backward)(sppo__call *c) {
     int64_t floats, count = 0;
     sppo_status st = sppo__scratch_reserve(attention_backward_block_floats(&a.s) * 4);
     if (!st)
-        st = sppo__work_new(&list, a.at->nodes * (int64_t)sizeof(attention_branch), false,
-                            "attention_backward");
+        st = sppo__work_new(&list, SPPO_DEVICE_CPU, a.at->nodes * (int64_t)sizeof(attention_branch),
+                            false, "attention_backward");
     if (!st) {
         a.branch = list->data;
         count = sppo__attention_branches(a.at, &a.s, list->data, &floats);
-        st = sppo__work_new(&shared, floats * 4, false, "attention_backward");
+        st = sppo__work_new(&shared, SPPO_DEVICE_CPU, floats * 4, false, "attention_backward");
     }
     if (!st) {
         a.shared = shared->data;

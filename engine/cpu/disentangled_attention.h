@@ -48,7 +48,8 @@ static inline sppo_status disentangled_begin(disentangled *d, const sppo__call *
     d->longest = sizes.longest;
     d->columns = sizes.C;
     int64_t bytes = disentangled_table_bytes(d->longest);
-    sppo_status st = sppo__work_new(&d->memory, bytes, false, sppo__op_name(c->op));
+    sppo_status st =
+        sppo__work_new(&d->memory, SPPO_DEVICE_CPU, bytes, false, sppo__op_name(c->op));
     if (st) return st;
     int32_t *row = d->memory->data;
     for (int64_t t = 0; t < bytes / (int64_t)sizeof *row; t++)

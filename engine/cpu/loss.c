@@ -87,8 +87,8 @@ sppo_status KERNEL(token_logprob)(sppo__call *c) {
     head *h = &f.h;
     if (!h->n) return SPPO_OK;
     sppo__storage *parts;
-    sppo_status st =
-        sppo__work_new(&parts, h->n * h->chunks * LSE_PART_BYTES, true, "token_logprob");
+    sppo_status st = sppo__work_new(&parts, SPPO_DEVICE_CPU, h->n * h->chunks * LSE_PART_BYTES,
+                                    true, "token_logprob");
     if (st) return st;
     f.part = parts->data;
     st = sppo__scratch_reserve(ROWS * LSE_CHUNK * (int64_t)sizeof(float));
@@ -200,8 +200,9 @@ sppo_status KERNEL(token_logprob_backward)(sppo__call *c) {
     int64_t most_rows = h->n < HEAD_GROUP_ROWS ? h->n : HEAD_GROUP_ROWS;
     int64_t most_chunks = head_group_chunks(most_rows, h->chunks);
     sppo__storage *dlogits;
-    sppo_status st = sppo__work_new(&dlogits, most_rows * most_chunks * LSE_CHUNK * 4, true,
-                                    "token_logprob_backward");
+    sppo_status st =
+        sppo__work_new(&dlogits, SPPO_DEVICE_CPU, most_rows * most_chunks * LSE_CHUNK * 4, true,
+                       "token_logprob_backward");
     if (st) return st;
     b.dlogits = dlogits->data;
     st = sppo__scratch_reserve(PANEL_SCRATCH_DX * (int64_t)sizeof(float));

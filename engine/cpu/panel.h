@@ -93,7 +93,8 @@ static inline void panel_quantize_task(void *context, int64_t task, int thread) 
 
 /* Makes the q8_0 form of `rows` rows of x; the caller releases x->memory. */
 static inline sppo_status panel_quantize(panel_rows *x, int64_t rows, int64_t K, const char *what) {
-    sppo_status st = sppo__work_new(&x->memory, q8_rows_bytes(rows, K), false, what);
+    sppo_status st =
+        sppo__work_new(&x->memory, SPPO_DEVICE_CPU, q8_rows_bytes(rows, K), false, what);
     if (st) return st;
     x->q8 = q8_rows_at(x->memory->data, rows, K);
     panel_quantize_work w = {x, rows, K};

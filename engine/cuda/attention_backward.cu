@@ -199,7 +199,7 @@ sppo_status sppo_cuda_attention_backward(sppo__call *c) {
     if (st) return st;
     sppo__storage *memory;
     int64_t rows = tokens * a.heads;
-    st = sppo__storage_new(&memory, SPPO_DEVICE_CUDA, rows * 4, false, sppo__op_name(c->op));
+    st = sppo__work_new(&memory, SPPO_DEVICE_CUDA, rows * 4, false, sppo__op_name(c->op));
     if (st) return st;
     gradients g = {};
     g.dout = sppo__f32(c->in[5]);

@@ -65,7 +65,7 @@ static sppo_status begin(disentangled *d, const sppo__call *c, bool backward) {
     sppo_status st = send_rows(d, c);
     int64_t pairs = d->heads * d->longest * d->longest, places = d->heads * d->longest * d->R;
     int64_t floats = pairs * (backward ? 2 : 1) + 2 * places;
-    if (!st) st = sppo__storage_new(&d->memory, SPPO_DEVICE_CUDA, floats * 4, false, d->op);
+    if (!st) st = sppo__work_new(&d->memory, SPPO_DEVICE_CUDA, floats * 4, false, d->op);
     if (st) return st;
     d->score = (float *)d->memory->data;
     d->c2p = d->score + pairs;

@@ -49,7 +49,7 @@ static sppo_status begin(head *h, const sppo__call *c, bool backward) {
         h->rounded_hidden = (const char *)rounded;
     }
     if (!st)
-        st = sppo__storage_new(&h->memory, SPPO_DEVICE_CUDA, h->rows * h->pieces * LSE_CHUNK * 4,
+        st = sppo__work_new(&h->memory, SPPO_DEVICE_CUDA, h->rows * h->pieces * LSE_CHUNK * 4,
                                false, sppo__op_name(c->op));
     if (!st) h->logits = (float *)h->memory->data;
     return st;
@@ -127,7 +127,7 @@ sppo_status sppo_cuda_token_logprob(sppo__call *c) {
     sppo__storage *parts = NULL;
     sppo_status st = begin(&h, c, false);
     if (!st)
-        st = sppo__storage_new(&parts, SPPO_DEVICE_CUDA, h.n * h.chunks * (int64_t)sizeof(lse_part),
+        st = sppo__work_new(&parts, SPPO_DEVICE_CUDA, h.n * h.chunks * (int64_t)sizeof(lse_part),
                                false, "token_logprob");
     if (!st) {
         lse_part *part = (lse_part *)parts->data;

@@ -10,8 +10,9 @@
  * add_bias_backward   grid ceil(N / 32), block 32 x 4. Reads 4 bytes a value. Limit: memory */
 
 #include "cuda/kernel.h"
+#include "ops/workspace.h"
 
-enum { WEIGHTS = 4, FEW_ROWS = 8, UNPACKED_BYTES = 16 << 20 };
+enum { WEIGHTS = 4 };
 
 sppo_status sppo__cuda_round(const sppo__call *c, const void *x, int64_t count, sppo_dtype dtype,
                              sppo__storage **memory, const void **out) {
@@ -19,7 +20,7 @@ sppo_status sppo__cuda_round(const sppo__call *c, const void *x, int64_t count, 
     if (dtype == SPPO_DTYPE_F32) return SPPO_OK;
     if (!*memory) {
         sppo_status st =
-            sppo__storage_new(memory, SPPO_DEVICE_CUDA, count * 2, false, sppo__op_name(c->op));
+            sppo__work_new(memory, SPPO_DEVICE_CUDA, count * 2, false, sppo__op_name(c->op));
         if (st) return st;
         st = sppo__cuda_convert(c, x, SPPO_DTYPE_F32, (*memory)->data, dtype, count, count);
         if (st) return st;
@@ -35,27 +36,18 @@ sppo_status sppo__cuda_check_weight(const sppo__call *c, const sppo_tensor *w, b
                       sppo__dtype_name(w->dtype));
 }
 
-/* Rows up to which our own kernel is meant to be the faster one: one pass over the weights; of q8_0
- * two, for those cost cuBLAS a copy in bf16. Estimates. f32 always goes to cuBLAS, so that what
- * training computes with it does not depend on how a batch was cut. */
-static bool are_few(sppo_dtype dtype, int64_t R) {
-    if (dtype == SPPO_DTYPE_F32) return false;
-    return R <= (dtype == SPPO_DTYPE_Q8_0 ? 2 * FEW_ROWS : FEW_ROWS);
-}
-
 bool sppo__cuda_wants_rounded(sppo_dtype dtype, int64_t R) {
-    return dtype != SPPO_DTYPE_F32 && !are_few(dtype, R);
+    return dtype != SPPO_DTYPE_F32 && !cuda_few_rows(dtype, R);
 }
 
 /* y = x W' for weight i in q8_0: some of its rows at a time become bf16. */
 static sppo_status multiply_unpacked(const sppo__call *c, const sppo__cuda_multiply_call *m,
                                      int i) {
-    int64_t rows = UNPACKED_BYTES / 2 / (m->K ? m->K : 1), N = m->N[i];
+    int64_t rows = cuda_unpacked_rows(m->K), N = m->N[i];
     int64_t row_bytes = sppo__dtype_bytes(SPPO_DTYPE_Q8_0, m->K);
-    if (rows < 1) rows = 1;
     if (rows > N) rows = N;
     sppo__storage *memory;
-    sppo_status st = sppo__storage_new(&memory, SPPO_DEVICE_CUDA, rows * m->K * 2, false,
+    sppo_status st = sppo__work_new(&memory, SPPO_DEVICE_CUDA, rows * m->K * 2, false,
                                        sppo__op_name(c->op));
     if (st) return st;
     for (int64_t first = 0; first < N && !st; first += rows) {
@@ -80,7 +72,7 @@ static sppo_status multiply_unpacked(const sppo__call *c, const sppo__cuda_multi
 }
 
 sppo_status sppo__cuda_multiply(const sppo__call *c, const sppo__cuda_multiply_call *m) {
-    if (are_few(m->dtype, m->R)) return sppo__cuda_few_rows(c, m);
+    if (cuda_few_rows(m->dtype, m->R)) return sppo__cuda_few_rows(c, m);
     sppo_status st = SPPO_OK;
     for (int i = 0; i < m->count && !st; i++) {
         if (m->dtype == SPPO_DTYPE_Q8_0) {

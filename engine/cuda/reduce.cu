@@ -8,8 +8,9 @@
  * ..._backward                   one thread a value. Limit: memory */
 
 #include "cuda/kernel.h"
+#include "ops/workspace.h"
 
-enum { PARTS = 1024, PART_VALUES = 16384 };
+enum { PARTS = CUDA_REDUCE_PARTS, PART_VALUES = 16384 };
 typedef enum what { SUM, SQUARES, NONFINITE } what;
 
 template <what of> static __device__ inline double term(float x) {
@@ -50,7 +51,7 @@ template <what of> static sppo_status reduce(sppo__call *c, float *rounded) {
     int64_t count = (n + size - 1) / size;
     sppo__storage *memory;
     sppo_status st =
-        sppo__storage_new(&memory, SPPO_DEVICE_CUDA, (PARTS + 1) * sizeof(double), false, op);
+        sppo__work_new(&memory, SPPO_DEVICE_CUDA, (PARTS + 1) * sizeof(double), false, op);
     if (st) return st;
     double *part = (double *)memory->data, *exact = part + PARTS;
     if (count) LAUNCH(part_kernel<of>, (unsigned)count, THREADS, 0, part, sppo__f32(x), n, size);

@@ -211,7 +211,7 @@ static sppo_status run(sppo__call *c, sampling *s, int64_t n, double *uniform, d
     const char *op = sppo__op_name(c->op);
     sppo__storage *memory;
     int64_t bytes = n * 16 + n * s->chunks * 16 + n * s->V * 4;
-    sppo_status st = sppo__storage_new(&memory, SPPO_DEVICE_CUDA, bytes, false, op);
+    sppo_status st = sppo__work_new(&memory, SPPO_DEVICE_CUDA, bytes, false, op);
     if (st) return st;
     double *there = (double *)memory->data;
     s->uniform = there;

@@ -118,8 +118,12 @@ int64_t sppo_memory_peak_kind(sppo_device device, sppo_memory_kind kind);
  * sppo_memory_reset_peak would have made it. */
 int64_t sppo_memory_scratch(sppo_device device);
 
-/* For tests: from now on (on != 0) every op fails with SPPO_ERR_STATE whose CPU kernel takes other
- * work memory than meta counts for it. Returns what it was. */
+/* Whose kernels' work memory ops on meta count from now on: SPPO_DEVICE_CPU's, as at the start, or
+ * SPPO_DEVICE_CUDA's, which need not be there. Returns what it was. */
+sppo_device sppo_meta_as(sppo_device device);
+
+/* For tests: from now on (on != 0) every op fails with SPPO_ERR_STATE whose kernel takes other work
+ * memory than meta counts for it. Returns what it was. */
 int sppo_workspace_check(int on);
 
 /* Bytes that kernels of a decode step have read so far: of the weights whole panels, of the

@@ -89,7 +89,8 @@ sppo_status sppo__out_like(sppo__call *c, int i, const sppo_tensor *t) {
     return sppo__out(c, i, t->dtype, t->ndim, t->shape);
 }
 
-sppo__workspace sppo__workspace_of(const sppo__call *c) {
+sppo__workspace sppo__workspace_of(const sppo__call *c, sppo_device device) {
+    if (device == SPPO_DEVICE_CUDA) return sppo__workspace_on_cuda(c);
     typedef sppo__workspace (*function)(const sppo__call *c);
     static const function table[SPPO_OP_COUNT] = {
         [SPPO_OP_LINEAR] = sppo__workspace_linear,
@@ -111,12 +112,13 @@ int sppo_workspace_check(int on) {
     return was;
 }
 
-static sppo_status run_checked(sppo__call *c) {
+static sppo_status run_checked(sppo__call *c, sppo_device device) {
     sppo__work_most();
     sppo__scratch_most();
-    sppo_status st = sppo__kernels(SPPO_DEVICE_CPU)[c->op](c);
+    sppo_status st = sppo__kernels(device)[c->op](c);
     if (st) return st;
-    sppo__workspace said = sppo__workspace_of(c), took = {sppo__work_most(), sppo__scratch_most()};
+    sppo__workspace said = sppo__workspace_of(c, device),
+                    took = {sppo__work_most(), sppo__scratch_most()};
     if (said.bytes == took.bytes && said.scratch == took.scratch) return SPPO_OK;
     return sppo__fail(SPPO_ERR_STATE, TEXT_WORKSPACE, sppo__op_name(c->op), (long long)took.bytes,
                       (long long)took.scratch, (long long)said.bytes, (long long)said.scratch);
@@ -127,11 +129,11 @@ sppo_status sppo__run(sppo__call *c) {
     if (sppo_interrupt())
         return sppo__fail(SPPO_ERR_INTERRUPTED, TEXT_INTERRUPTED, sppo__op_name(c->op));
     if (first->device == SPPO_DEVICE_META) {
-        sppo__workspace w = sppo__workspace_of(c);
+        sppo__workspace w = sppo__workspace_of(c, sppo__meta_as());
         sppo_status st = sppo__work_on_meta(w.bytes, w.scratch, sppo__op_name(c->op));
         if (st) return st;
-    } else if (checking && first->device == SPPO_DEVICE_CPU) {
-        return run_checked(c);
+    } else if (checking) {
+        return run_checked(c, first->device);
     }
     return sppo__kernels(first->device)[c->op](c);
 }

@@ -91,8 +91,10 @@ typedef struct sppo__workspace {
 } sppo__workspace;
 
 /* Of a call, from its shapes alone. An op that has some has a function for it beside its checks, and
- * a line in the table in op.c; meta counts it, and sppo_workspace_check holds the kernel to it. */
-sppo__workspace sppo__workspace_of(const sppo__call *c);
+ * a line in the table in op.c; on CUDA both are in ops/workspace_cuda.c. Meta counts it
+ * (sppo_meta_as), and sppo_workspace_check holds the kernel to it. */
+sppo__workspace sppo__workspace_of(const sppo__call *c, sppo_device device);
+sppo__workspace sppo__workspace_on_cuda(const sppo__call *c);
 sppo__workspace sppo__workspace_linear(const sppo__call *c);
 sppo__workspace sppo__workspace_linear_backward(const sppo__call *c);
 sppo__workspace sppo__workspace_attention(const sppo__call *c);

@@ -113,4 +113,25 @@ int32_t sppo__disentangled_row(const sppo__call *c, int64_t r);
 
 disentangled_sizes sppo__disentangled_sizes(const sppo__call *c);
 
+/* CUDA kernels (ops/workspace_cuda.c, cuda/matmul.cu, cuda/reduce.cu). */
+enum {
+    CUDA_REDUCE_PARTS = 1024,
+    CUDA_FEW_ROWS = 8,
+    CUDA_UNPACKED_BYTES = 16 << 20  // of a q8_0 weight as bf16, at once
+};
+
+/* Rows up to which our own kernel is meant to be the faster one: one pass over the weights; of q8_0
+ * two, for those cost cuBLAS a copy in bf16. Estimates. f32 always goes to cuBLAS, so that what
+ * training computes with it does not depend on how a batch was cut. */
+static inline bool cuda_few_rows(sppo_dtype dtype, int64_t R) {
+    if (dtype == SPPO_DTYPE_F32) return false;
+    return R <= (dtype == SPPO_DTYPE_Q8_0 ? 2 * CUDA_FEW_ROWS : CUDA_FEW_ROWS);
+}
+
+/* Rows of a q8_0 weight that become bf16 at once. */
+static inline int64_t cuda_unpacked_rows(int64_t K) {
+    int64_t rows = CUDA_UNPACKED_BYTES / 2 / (K ? K : 1);
+    return rows < 1 ? 1 : rows;
+}
+
 #endif

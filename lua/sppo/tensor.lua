@@ -163,6 +163,12 @@ function M.on_device(device, fn, ...)
   return within(set_device, device or default_device, fn, ...)
 end
 
+--- Runs fn(...), where ops on meta count the work memory of this device's kernels; it need not be
+--- there.
+---@param device 'cpu'|'cuda'
+---@param fn function
+function M.meta_as(device, fn, ...) return within(C.sppo_meta_as, devices[device], fn, ...) end
+
 --- What memory is for; the order is the engine's (sppo_memory_kind).
 M.kinds = { 'activations', 'weights', 'optimizer', 'gradients', 'kv', 'workspace' }
 

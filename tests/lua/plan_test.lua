@@ -9,6 +9,7 @@ local lu = require 'luaunit'
 local model_of = require 'sppo.model'
 local nn = require 'sppo.nn'
 local plan = require 'sppo.plan'
+local plan_runs = require 'support.plan_runs'
 local sample = require 'sppo.sample'
 local sampling = require 'sppo.plan.sampling'
 local shell = require 'support.shell'
@@ -254,60 +255,10 @@ end
 
 -- ---- a plan and a run ----
 
-local TINY = [[
-local prompts, held_out = {}, {}
-for i = 1, 24 do
-  local tokens, others = {}, {}
-  for j = 1, 6 + i % 5 do tokens[j], others[j] = 3 + (i * j) % 500, 600 + (i * j) % 500 end
-  prompts[i], held_out[i] = { tokens = tokens }, { tokens = others }
-end
-return {
-  name = 'plan', rounds = 1, seed = 3,
-  policy = { model = {
-    model_type = 'llama', vocab_size = 2048, hidden_size = 192, intermediate_size = 512,
-    num_hidden_layers = 2, num_attention_heads = 6, num_key_value_heads = 3,
-    rope_theta = 10000, rms_norm_eps = 1e-5, max_position_embeddings = 256,
-    tie_word_embeddings = true,
-  } },
-  prompts = prompts, held_out = held_out,
-  sample = { k = 4, max_new_tokens = 24, batch = 16 },
-  -- The first answer is the best, the last the worst: every prompt gives a pair.
-  preference = function(_, answers)
-    local p = {}
-    for i in ipairs(answers) do
-      p[i] = {}
-      for j in ipairs(answers) do p[i][j] = i == j and 0.5 or i < j and 0.9 or 0.1 end
-    end
-    return p
-  end,
-  train = { lr = 1e-4, batch = 8, micro_tokens = 256 },
-}
-]]
-
 --- The peak of each stage is the engine's own count of it in a run: all in all, and of each kind.
 function tests.test_peaks_of_a_run()
-  shell.in_folder(function(folder)
-    local path = folder .. '/r.lua'
-    files.write(path, TINY)
-    local p = plan.of(path, { hardware = 'h100' })
-    local out = { { 'out', folder .. '/run' } }
-    lu.assertEquals(require('sppo.selfplay').run(path, { overrides = out }), 'done')
-    local found = {}
-    for row in shell.read(folder .. '/run/perf.jsonl'):gmatch('[^\n]+') do
-      local run = json.decode(row)
-      if run.memory_peak then
-        local s = stage(p, run.stage)
-        found[run.stage] = true
-        lu.assertAlmostEquals(run.memory_peak / s.memory.peak, 1, 0.02, run.stage)
-        for kind, bytes in pairs(run.memory) do
-          local off = math.abs(bytes - s.memory.kinds[kind]) / s.memory.peak
-          lu.assertTrue(off < 0.02, ('%s, %s: %d in the run, %d planned'):format(run.stage, kind,
-            bytes, s.memory.kinds[kind]))
-        end
-      end
-    end
-    lu.assertEquals(found, { evaluate = true, sample = true, train = true })
-  end)
+  lu.assertEquals(plan_runs.compare({ vocabulary = 2048, hidden = 192 }, {}),
+    { evaluate = true, sample = true, train = true })
 end
 
 -- ---- the command ----

@@ -270,7 +270,7 @@ function M.of(path, options)
   }, Plan)
   self.hardware = hardware_of.get(options.hardware)
   self.source = plan_model.find(self.values.policy.model)
-  return tensor.on_device('meta', function()
+  return tensor.meta_as(self.values.policy.device, tensor.on_device, 'meta', function()
     local model = self:loader(self.values.policy.dtype)()
     self.parameters, self.config = nn.count(model.net), model.config
     model_of.release(model)
