@@ -854,6 +854,44 @@ double sppo_cost_bytes(void);
 double sppo_cost_read(void);
 void sppo_cost_reset(void);
 
+/* ---- several processes (engine/comm) ---- */
+
+/* Number of processes that mpirun started, this one too; 1 without mpirun. Any build can tell. */
+int sppo_comm_launched(void);
+
+/* Joins the processes that mpirun started beside this one; does nothing without mpirun or with one
+ * process. SPPO_ERR_STATE if there are more and this build has no MPI. The calls below are made by
+ * all processes, in one order, with equal sizes, from one thread. Before it, rank 0 of 1. */
+sppo_status sppo_comm_start(void);
+
+/* Leaves them; with a `code` that is not 0 ends all of them and does not return. */
+void sppo_comm_end(int code);
+
+int sppo_comm_rank(void);
+int sppo_comm_size(void);
+
+/* Bytes that this process has sent. */
+int64_t sppo_comm_bytes(void);
+
+/* Where process `rank`'s share of `count` values begins; shares differ by one value at most. */
+int64_t sppo_comm_share(int64_t count, int rank);
+
+/* This process's share of x [count] becomes the sum over processes, added in the order of their
+ * ranks; the rest of x stays as it is. SPPO_ERR_MEMORY. */
+sppo_status sppo_comm_reduce_scatter(float *x, int64_t count);
+
+/* Each process's share of x [count], from it to all. SPPO_ERR_MEMORY. */
+sppo_status sppo_comm_all_gather(float *x, int64_t count);
+
+/* Both: x [count] becomes the sum, with the same bits in all processes. */
+sppo_status sppo_comm_all_reduce(float *x, int64_t count);
+
+/* `bytes` of process `root` into all. SPPO_ERR_ARGUMENT if there is no such process. */
+sppo_status sppo_comm_broadcast(void *data, int64_t bytes, int root);
+
+/* Returns when all processes have called it. */
+sppo_status sppo_comm_barrier(void);
+
 /* cdef: end */
 
 #pragma GCC visibility pop

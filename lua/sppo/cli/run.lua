@@ -48,6 +48,11 @@ end
 ---@param quiet? boolean
 ---@return integer?       exit code
 function M.execute(path, options, quiet)
+  local launched = require('sppo.ffi').C.sppo_comm_launched()
+  if launched > 1 then
+    exit.usage(('run: mpirun started %d processes, a run takes one'):format(launched),
+      'mpirun -n 1, or no mpirun and one run a seed with a folder each (docs/cluster.md)')
+  end
   host.catch_stop()
   local p = require('sppo.cli.progress').new { quiet = quiet }
   local begun, smaller
