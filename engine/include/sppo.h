@@ -867,7 +867,10 @@ sppo_status sppo_comm_start(void);
 /* Leaves them; with a `code` that is not 0 ends all of them and does not return. */
 void sppo_comm_end(int code);
 
+/* This process's number, from 0; 0 before sppo_comm_start. */
 int sppo_comm_rank(void);
+
+/* Number of processes that have joined; 1 before sppo_comm_start. */
 int sppo_comm_size(void);
 
 /* Bytes that this process has sent. */

@@ -108,6 +108,92 @@ function tests.test_what_fits()
   end
 end
 
+-- ---- several GPUs ----
+
+local function gpu_stage(p, name)
+  for _, s in ipairs(p.gpus.stages) do
+    if s.name == name then return s end
+  end
+end
+
+--- The largest part that each of 8 keeps of Llama-3-8B's optimizer state is all that the two plans
+--- differ by, and it decides whether a GPU of 80 GiB holds it.
+function tests.test_llama3_on_eight_gpus()
+  local p = planned('llama3', { gpus = 8 })
+  local whole, cut = gpu_stage(p, 'train'), gpu_stage(p, 'train, sharded')
+  local parameters = published.llama3
+  lu.assertEquals({ whole.memory.kinds.optimizer, whole.total }, { 4 * parameters,
+    stage(p, 'train').total })
+  local part = cut.memory.kinds.optimizer / 4
+  -- No process has more than an eighth and what its last matrix has, 14336 x 4096 values.
+  lu.assertTrue(part >= parameters / 8 and part < parameters / 8 + 14336 * 4096, part)
+  lu.assertEquals(whole.total - cut.total, 4 * (parameters - part))
+  for _, kind in ipairs { 'weights', 'gradients', 'activations', 'kv' } do
+    lu.assertEquals(cut.memory.kinds[kind], whole.memory.kinds[kind], kind)
+  end
+  lu.assertTrue(cut.total <= 80 * 2^30 and whole.total > 80 * 2^30)
+  lu.assertEquals(gpu_stage(p, 'sample').total, stage(p, 'sample').total)
+end
+
+--- Matrices whose rows fill panels, so that bytes are four times values.
+local SQUARE = [[
+local prompts = {}
+for i = 1, 24 do prompts[i] = { tokens = { 1, 2, 3, 4 + i } } end
+for j = 5, 20 do prompts[5].tokens[j] = j end
+return {
+  name = 'square', rounds = 1, seed = 3,
+  policy = { model = {
+    model_type = 'llama', vocab_size = 128, hidden_size = 64, intermediate_size = 128,
+    num_hidden_layers = 2, num_attention_heads = 1, num_key_value_heads = 1,
+    max_position_embeddings = 256, tie_word_embeddings = true,
+  } },
+  prompts = prompts, preference = function() end,
+  sample = { k = 4, max_new_tokens = 24, batch = 64 },
+  train = { lr = 1e-4, batch = 12, micro_tokens = 64, optimizer = 'adamw' },
+}
+]]
+
+--- Sums by hand. Matrices of 8192 values: seven (two layers' three and the embedding); of 4096:
+--- eight; and five norms of 64. Given out in that order to three processes: 24576, 16384, 16384;
+--- then 32768, 28672, 28672; then 32768, 28864, 28800.
+function tests.test_sums_of_three_gpus()
+  shell.in_folder(function(folder)
+    files.write(folder .. '/r.lua', SQUARE)
+    local p = plan.of(folder .. '/r.lua', { hardware = 'h100', gpus = 3 })
+    lu.assertEquals(p.parameters, 90432)
+    local whole, cut = gpu_stage(p, 'train'), gpu_stage(p, 'train, sharded')
+    lu.assertEquals({ whole.memory.kinds.weights, whole.memory.kinds.gradients,
+      whole.memory.kinds.optimizer }, { 4 * 90432, 4 * 90432, 8 * 90432 })
+    lu.assertEquals({ cut.memory.kinds.weights, cut.memory.kinds.gradients,
+      cut.memory.kinds.optimizer }, { 4 * 90432, 4 * 90432, 8 * 32768 })
+    lu.assertEquals(whole.total - cut.total, 8 * (90432 - 32768))
+    -- Gradients of what others own to them, and its own weights to both.
+    lu.assertEquals(p.gpus.sent, 4 * (90432 - 32768) + 2 * 4 * 32768)
+    -- Process 1 has the longest prompt, the fifth, and seven more: eight prompts of 20 tokens and
+    -- of four, 32 answers of at most 24: a page of 64 tokens each, with 2 layers x 2 x 64 values of
+    -- f32 a token.
+    local kv = gpu_stage(p, 'sample').memory.kinds.kv
+    lu.assertEquals(kv, (32 + 8) * 64 * 2 * 2 * 64 * 4)
+    lu.assertTrue(kv < stage(p, 'sample').memory.kinds.kv)
+  end)
+end
+
+function tests.test_command_with_gpus()
+  local code, out = shell.sppo { 'plan', recipe 'llama3', '--hardware', 'h100', 'gpus=8' }
+  lu.assertEquals(code, 0)
+  for _, text in ipairs { 'memory of each of 8 GPUs', 'train, sharded: 79.2 GiB fits into h100',
+    'train: 105.4 GiB does not fit into h100', 'a training step sends 52.4 GiB' } do
+    lu.assertStrContains(out, text)
+  end
+  code, out = shell.sppo { 'plan', recipe 'tiny', '--json', '--hardware', 'h100', 'gpus=2' }
+  lu.assertEquals(code, 0)
+  local gpus = json.decode(out).gpus
+  lu.assertEquals(gpus.count, 2)
+  local names = {}
+  for i, s in ipairs(gpus.stages) do names[i] = s.name end
+  lu.assertEquals(names, { 'evaluate', 'sample', 'prefer', 'score', 'train', 'train, sharded' })
+end
+
 -- ---- bytes read by a decode step ----
 
 local configs = {
@@ -320,6 +406,8 @@ function tests.test_errors()
   fails(6, "unknown model 'llama4-8b' (did you mean 'llama3-8b'?)", r, 'policy.model=llama4-8b',
     '--hardware', 'h100')
   fails(2, 'train.lr must be a number', r, 'train.lr=x')
+  fails(2, 'gpus must be an integer in 1..1024, got 0', r, 'gpus=0')
+  fails(2, 'gpus must be an integer in 1..1024, got x', r, 'gpus=x')
   shell.in_folder(function(folder)
     files.write(folder .. '/p.jsonl', '{"question":"?"}\n')
     fails(3, 'p.jsonl: prompt 1 has no "prompt"', r, 'prompts=' .. folder .. '/p.jsonl',

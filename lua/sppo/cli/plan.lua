@@ -6,6 +6,7 @@ local output = require 'sppo.cli.output'
 local M = {
   examples = {
     'sppo plan recipes/llama3.lua --hardware h100',
+    'sppo plan recipes/llama3.lua --hardware h100 gpus=8',
     'sppo plan recipes/llama3.lua train.recompute=true --answer-tokens 450',
   },
 }
@@ -14,8 +15,8 @@ local counts = { 'answer-tokens', 'prompts', 'prompt-tokens' }
 
 function M.define(parser)
   parser:argument('recipe', 'The recipe, a Lua file.')
-  parser:argument('overrides', 'key=value: changes a value of the recipe.'):args('*')
-    :argname('key=value')
+  parser:argument('overrides', 'key=value: changes a value of the recipe. gpus=N: what each ' ..
+    'of N GPUs would hold, too.'):args('*'):argname('key=value')
   parser:option('--hardware', 'Plan for: ' ..
     table.concat(require('sppo.plan.hardware').names(), ', ') .. '. This machine, measured now, ' ..
     'if left out.'):argname('NAME')
@@ -26,9 +27,30 @@ function M.define(parser)
   parser:flag('--json', 'The same numbers as one JSON object: bytes, FLOPs, seconds.')
 end
 
+local MOST_GPUS = 1024
+
+--- Takes gpus=N out of a list of key=value; returns the rest, and N.
+local function take_gpus(words)
+  local rest, gpus = {}, nil
+  for _, text in ipairs(words) do
+    local value = text:match('^gpus=(.*)$')
+    if value then
+      gpus = tonumber(value)
+      if not gpus or gpus % 1 ~= 0 or gpus < 1 or gpus > MOST_GPUS then
+        exit.usage(('plan: gpus must be an integer in 1..%d, got %s'):format(MOST_GPUS, value),
+          'sppo plan --help')
+      end
+    else
+      rest[#rest + 1] = text
+    end
+  end
+  return rest, gpus
+end
+
 local function options_of(args)
-  local options = { overrides = require('sppo.cli.run').split(args.overrides, 'plan'),
-    hardware = args.hardware }
+  local overrides, gpus = take_gpus(args.overrides)
+  local options = { overrides = require('sppo.cli.run').split(overrides, 'plan'),
+    hardware = args.hardware, gpus = gpus }
   local limits = require('sppo.selfplay.schema').keys.plan.section
   for _, name in ipairs(counts) do
     local key = name:gsub('%-', '_')
@@ -113,19 +135,21 @@ local function bytes_of(stage, kind)
   return memory.kinds[kind] + (kind == 'workspace' and memory.scratch or 0)
 end
 
-local function memory_table(plan)
+--- A table of stages' memory; `name` of each is as wide as `width`.
+local function memory_table(plan, title, stages, width)
   -- A tiny recipe has its table in MiB.
   local small = plan.total.worst and plan.total.worst.total < 2^30
+  local first = ('  %%-%ds'):format(width)
   local function cell(bytes)
     local text = ('%.2f'):format(bytes / (small and 2^20 or 2^30))
     return ('%11s'):format(bytes == 0 and '-' or text == '0.00' and '< 0.01' or text)
   end
-  line('\nmemory at each stage\'s peak, %s', small and 'MiB' or 'GiB')
-  local titles = { ('  %-9s'):format('stage') }
+  line('\n%s, %s', title, small and 'MiB' or 'GiB')
+  local titles = { first:format('stage') }
   for _, k in ipairs(kinds) do titles[#titles + 1] = ('%11s'):format(k[2]) end
   line('%s %10s', table.concat(titles, ' '), 'in all')
-  for _, s in ipairs(plan.stages) do
-    local cells = { ('  %-9s'):format(s.stage .. (s.optional and '*' or '')) }
+  for _, s in ipairs(stages) do
+    local cells = { first:format((s.name or s.stage) .. (s.optional and '*' or '')) }
     if s.memory then
       for _, k in ipairs(kinds) do
         cells[#cells + 1] = cell(bytes_of(s, k[1]))
@@ -199,10 +223,28 @@ local function notes(plan)
   end
 end
 
+--- What each of several GPUs holds, with and without shards of the optimizer's state.
+local function gpus_table(plan)
+  local g = plan.gpus
+  memory_table(plan, ('memory of each of %d GPUs, the one that needs most'):format(g.count),
+    g.stages, 15)
+  if g.sent then
+    line('  a training step sends %s from the GPU that sends most', bytes_text(g.sent))
+  end
+  for _, s in ipairs(g.stages) do
+    if s.memory and not s.optional then
+      line('  %s: %s %s %s', s.name, bytes_text(s.total),
+        s.total <= plan.hardware.memory and 'fits into' or 'does not fit into',
+        plan.hardware.name)
+    end
+  end
+end
+
 local function print_table(plan)
   local t, rounds = plan.total, plan.about.rounds
   head(plan)
-  memory_table(plan)
+  memory_table(plan, 'memory at each stage\'s peak', plan.stages, 9)
+  if plan.gpus then gpus_table(plan) end
   work_table(plan)
   line('\n%d round%s: %s, at least %s at these rates; %s on disk%s', rounds,
     rounds > 1 and 's' or '', flop(t.cost.flops), time(t.cost.seconds), bytes_text(t.disk),
@@ -210,6 +252,20 @@ local function print_table(plan)
   dominating(plan)
   too_large(plan)
   notes(plan)
+end
+
+local function plain_memory(s)
+  return { peak = s.memory.peak, scratch = s.memory.scratch, kinds = s.memory.kinds,
+    program = bytes_of(s, 'program'), total = s.total }
+end
+
+local function plain_gpus(gpus)
+  local out = { count = gpus.count, sent = gpus.sent, stages = {} }
+  for i, s in ipairs(gpus.stages) do
+    out.stages[i] = { stage = s.stage, name = s.name, optional = s.optional, sharded = s.sharded,
+      note = s.note, memory = s.memory and plain_memory(s) }
+  end
+  return out
 end
 
 --- A plan as plain data: numbers as they are, in bytes, FLOPs and seconds.
@@ -221,16 +277,14 @@ local function plain(plan)
     local entry = { stage = s.stage, runs = s.runs, optional = s.optional, disk = s.disk,
       checkpoint = s.checkpoint, note = s.note, steps = s.steps, pairs = s.pairs,
       tokens = s.tokens, too_long = s.too_long }
-    if s.memory then
-      entry.memory = { peak = s.memory.peak, scratch = s.memory.scratch, kinds = s.memory.kinds,
-        program = bytes_of(s, 'program'), total = s.total }
-    end
+    if s.memory then entry.memory = plain_memory(s) end
     if s.cost then entry.cost = s.cost:plain() end
     out.stages[i] = entry
   end
   out.total = { cost = plan.total.cost:plain(), disk = plan.total.disk,
     checkpoint = plan.total.checkpoint, slowest = plan.total.slowest and plan.total.slowest.stage,
     largest = plan.total.worst and plan.total.worst.stage }
+  out.gpus = plan.gpus and plain_gpus(plan.gpus)
   return out
 end
 

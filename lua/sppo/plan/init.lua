@@ -8,6 +8,7 @@
 local cost_of = require 'sppo.plan.cost'
 local engine = require 'sppo.ffi'
 local fit = require 'sppo.plan.fit'
+local gpus_of = require 'sppo.plan.gpus'
 local hardware_of = require 'sppo.plan.hardware'
 local json = require 'sppo.json'
 local model_of = require 'sppo.model'
@@ -33,6 +34,7 @@ local RECORD = 60 -- bytes, about: a record's frame, keys and small values
 ---@field answer_tokens? integer   counted instead of max_new_tokens
 ---@field prompts? integer         assumed instead of the recipe's prompts
 ---@field prompt_tokens? integer
+---@field gpus? integer            that share the run, a process for each
 
 ---@class sppo.plan.Stage
 ---@field stage string
@@ -286,6 +288,7 @@ function M.of(path, options)
       own_run = self.values.run ~= nil,
     }
     plan.too_large = fit.check(self, stages)
+    if options.gpus then plan.gpus = gpus_of.of(self, stages, options.gpus) end
     return plan
   end)
 end

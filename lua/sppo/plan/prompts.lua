@@ -45,6 +45,24 @@ local function summary(list, shared, note)
   return { list = list, shared = shared, mean = sum / #list, longest = longest, note = note }
 end
 
+--- Those of the process that has the longest prompt, where process r of n takes the prompts r + 1,
+--- r + 1 + n and so on.
+---@param prompts sppo.plan.Prompts
+---@param processes integer
+---@return sppo.plan.Prompts
+function M.part(prompts, processes)
+  local first
+  for i, p in ipairs(prompts.list) do
+    if #p.tokens == prompts.longest then
+      first = (i - 1) % processes + 1
+      break
+    end
+  end
+  local list = {}
+  for i = first, #prompts.list, processes do list[#list + 1] = prompts.list[i] end
+  return summary(list, prompts.shared)
+end
+
 --- n prompts of equally many tokens: one list for all rounds, so that a stage is planned once.
 local function alike(options, name, n, tokens, note)
   local key = ('%s %d %d'):format(name, n, tokens)

@@ -7,6 +7,7 @@ local nn = require 'sppo.nn'
 local optim = require 'sppo.optim'
 local scope = require 'sppo.scope'
 local score = require 'sppo.score'
+local shards = require 'sppo.shards'
 local tensor = require 'sppo.tensor'
 local train = require 'sppo.train'
 
@@ -55,19 +56,22 @@ end
 ---@class sppo.plan.Micro
 ---@field groups table[]
 ---@field tokens integer
----@field first boolean  of its optimizer step
+---@field first boolean  of its process in its optimizer step
 ---@field alone boolean
 
 --- The micro-batches of an epoch, by size, and the number of its steps.
-local function micros_of(groups, options, seed, round)
+local function micros_of(groups, options, seed, round, processes)
   local order, list, steps = train.shuffled(groups, seed, round, 0), {}, 0
   for from = 1, #order, options.batch do
     local batch = {}
     for i = from, math.min(#order, from + options.batch - 1) do batch[#batch + 1] = order[i] end
     local cut = score.micro_batches(batch, options.micro_tokens)
-    for i, micro in ipairs(cut) do
-      list[#list + 1] = { groups = micro, tokens = size_of(micro), prompts = #batch,
-        number = #list + 1, alone = #cut == 1, first = i == 1 }
+    for process = 0, (processes or 1) - 1 do
+      local first, last = shards.part(#cut, process, processes or 1)
+      for i = first, last do
+        list[#list + 1] = { groups = cut[i], tokens = size_of(cut[i]), prompts = #batch,
+          number = #list + 1, alone = first == last, first = i == first }
+      end
     end
     steps = steps + 1
   end
@@ -93,11 +97,12 @@ local function pass(run, micro)
 end
 
 local function update(run)
-  optim.step(run.optimizer, run.parameters, run.state, run.options.lr, 1, run.options.clip)
+  optim.step(run.optimizer, run.owned, run.state, run.options.lr, 1, run.options.clip)
 end
 
---- A run of training on meta, ready for its first step.
-local function begin(model, options)
+--- A run of training on meta, ready for its first step. `owned` picks the parameters whose
+--- optimizer state is there; all, if it is left out.
+local function begin(model, options, owned)
   local run = {
     model = model, options = options,
     loss = type(options.loss) == 'function' and options.loss or losses[options.loss],
@@ -105,7 +110,8 @@ local function begin(model, options)
     parameters = nn.parameters(model.net),
   }
   for _, p in ipairs(run.parameters) do p.owner[p.key]:requires_grad_() end
-  run.state = optim.state(run.optimizer, run.parameters)
+  run.owned = owned and owned(run.parameters) or run.parameters
+  run.state = optim.state(run.optimizer, run.owned)
   return run
 end
 
@@ -113,17 +119,26 @@ local function finish(run)
   for _, p in ipairs(run.parameters) do
     p.owner[p.key]:clear_grad_()
     p.owner[p.key]:requires_grad_(false)
-    for _, s in pairs(run.state[p.name]) do s:release() end
+  end
+  for _, state in pairs(run.state) do
+    for _, s in pairs(state) do s:release() end
   end
 end
 
 --- Peak of training: the weights' loading, the state, and the largest micro-batch of a step.
 ---@param load fun(): sppo.Model  f32, on meta
+---@param groups table[]
+---@param options table  the recipe's `train` of the round
+---@param seed integer
+---@param round integer
+---@param processes? integer  that share the micro-batches of a step: the one that needs most
+---@param owned? fun(parameters: table[]): table[]  whose optimizer state it keeps
 ---@return table peak, sppo.Model model
-function M.peak(load, groups, options, seed, round)
+function M.peak(load, groups, options, seed, round, processes, owned)
   C.sppo_memory_reset_peak(tensor.devices.meta)
   local model = load()
-  local run, worst = begin(model, options), worst_of((micros_of(groups, options, seed, round)))
+  local run = begin(model, options, owned)
+  local worst = worst_of((micros_of(groups, options, seed, round, processes)))
   -- A second pass meets the gradients of the first.
   for _ = 1, worst.alone and 1 or 2 do scope.run(pass, run, worst) end
   update(run)
