@@ -139,7 +139,7 @@ end
 local SQUARE = [[
 local prompts = {}
 for i = 1, 24 do prompts[i] = { tokens = { 1, 2, 3, 4 + i } } end
-for j = 5, 20 do prompts[5].tokens[j] = j end
+for j = 5, 70 do prompts[5].tokens[j] = j end
 return {
   name = 'square', rounds = 1, seed = 3,
   policy = { model = {
@@ -169,11 +169,11 @@ function tests.test_sums_of_three_gpus()
     lu.assertEquals(whole.total - cut.total, 8 * (90432 - 32768))
     -- Gradients of what others own to them, and its own weights to both.
     lu.assertEquals(p.gpus.sent, 4 * (90432 - 32768) + 2 * 4 * 32768)
-    -- Process 1 has the longest prompt, the fifth, and seven more: eight prompts of 20 tokens and
-    -- of four, 32 answers of at most 24: a page of 64 tokens each, with 2 layers x 2 x 64 values of
+    -- Process 1 has the longest prompt, the fifth, and seven more: eight prompts of up to 70 tokens,
+    -- two pages of 64, and 32 answers of at most 24, one page; with 2 layers x 2 x 64 values of
     -- f32 a token.
     local kv = gpu_stage(p, 'sample').memory.kinds.kv
-    lu.assertEquals(kv, (32 + 8) * 64 * 2 * 2 * 64 * 4)
+    lu.assertEquals(kv, (32 + 8 * 2) * 64 * 2 * 2 * 64 * 4)
     lu.assertTrue(kv < stage(p, 'sample').memory.kinds.kv)
   end)
 end
