@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHUNK = 1 << 20 };  // bytes to or from one process at a time
+enum { CHUNK = SPPO_COMM_CHUNK };
 
 static int me, processes = 1;
 static int64_t traffic;
@@ -85,9 +85,19 @@ static sppo__piece *new_pieces(void) {
     return calloc(2 * (size_t)processes, sizeof(sppo__piece));
 }
 
+enum { MOST = CHUNK / sizeof(float) };
+
+/* sum [count] is this process's; theirs [processes, MOST] those of the others. */
+static void add_in_order(float *sum, float *theirs, int64_t count) {
+    memcpy(theirs + (int64_t)me * MOST, sum, (size_t)count * 4);
+    memcpy(sum, theirs, (size_t)count * 4);
+    for (int p = 1; p < processes; p++) {
+        for (int64_t i = 0; i < count; i++) sum[i] += theirs[(int64_t)p * MOST + i];
+    }
+}
+
 sppo_status sppo_comm_reduce_scatter(float *x, int64_t count) {
     if (processes == 1) return SPPO_OK;
-    enum { MOST = CHUNK / sizeof(float) };
     sppo__piece *pieces = new_pieces();
     float *theirs = malloc((size_t)processes * CHUNK);
     sppo_status status = SPPO_OK;
@@ -104,11 +114,7 @@ sppo_status sppo_comm_reduce_scatter(float *x, int64_t count) {
         }
         status = exchange(pieces);
         if (status) break;
-        memcpy(theirs + (int64_t)me * MOST, sum, (size_t)mine * 4);
-        memcpy(sum, theirs, (size_t)mine * 4);
-        for (int p = 1; p < processes; p++) {
-            for (int64_t i = 0; i < mine; i++) sum[i] += theirs[(int64_t)p * MOST + i];
-        }
+        add_in_order(sum, theirs, mine);
     }
     free(theirs);
     free(pieces);
@@ -117,7 +123,6 @@ sppo_status sppo_comm_reduce_scatter(float *x, int64_t count) {
 
 sppo_status sppo_comm_all_gather(float *x, int64_t count) {
     if (processes == 1) return SPPO_OK;
-    enum { MOST = CHUNK / sizeof(float) };
     sppo__piece *pieces = new_pieces();
     sppo_status status = SPPO_OK;
     if (!pieces) status = sppo__fail(SPPO_ERR_MEMORY, TEXT_COMM_MEMORY, 2LL * processes);
@@ -140,9 +145,43 @@ sppo_status sppo_comm_all_reduce(float *x, int64_t count) {
     return status ? status : sppo_comm_all_gather(x, count);
 }
 
+sppo_status sppo__comm_reduce(float *x, int64_t count, int root) {
+    sppo__piece *pieces = new_pieces();
+    float *theirs = me == root ? malloc((size_t)processes * CHUNK) : NULL;
+    sppo_status status = SPPO_OK;
+    if (!pieces || (me == root && !theirs))
+        status = sppo__fail(SPPO_ERR_MEMORY, TEXT_COMM_MEMORY, (long long)processes * CHUNK);
+    for (int64_t at = 0; !status && at < count; at += MOST) {
+        int64_t n = least(count - at, MOST);
+        for (int p = 0; me == root && p < processes; p++)
+            pieces[processes + p] = (sppo__piece){theirs + (int64_t)p * MOST, p == me ? 0 : n * 4};
+        if (me != root) pieces[root] = (sppo__piece){x + at, n * 4};
+        status = exchange(pieces);
+        if (!status && me == root) add_in_order(x + at, theirs, n);
+    }
+    free(theirs);
+    free(pieces);
+    return status;
+}
+
+sppo_status sppo__comm_move(void *data, int64_t bytes, int from, int to) {
+    if (from == to || (me != from && me != to)) return SPPO_OK;
+    sppo__piece *pieces = new_pieces();
+    sppo_status status = SPPO_OK;
+    if (!pieces) status = sppo__fail(SPPO_ERR_MEMORY, TEXT_COMM_MEMORY, 2LL * processes);
+    for (int64_t at = 0; !status && at < bytes; at += CHUNK) {
+        sppo__piece piece = {(char *)data + at, least(bytes - at, CHUNK)};
+        if (me == from) pieces[to] = piece;
+        else pieces[processes + from] = piece;
+        status = exchange(pieces);
+    }
+    free(pieces);
+    return status;
+}
+
 sppo_status sppo_comm_broadcast(void *data, int64_t bytes, int root) {
     if (root < 0 || root >= processes)
-        return sppo__fail(SPPO_ERR_ARGUMENT, TEXT_COMM_ROOT, root, processes - 1);
+        return sppo__fail(SPPO_ERR_ARGUMENT, TEXT_COMM_ROOT, "broadcast", root, processes - 1);
     if (processes == 1) return SPPO_OK;
     sppo__piece *pieces = new_pieces();
     sppo_status status = SPPO_OK;

@@ -20,4 +20,13 @@ sppo_status sppo__carrier_exchange(const sppo__piece *send, const sppo__piece *r
 /* Leaves the others; with a `code` that is not 0 it ends them too and does not return. */
 void sppo__carrier_end(int code);
 
+enum { SPPO_COMM_CHUNK = 1 << 20 };  // bytes to or from one process at a time
+
+/* Process root's x [count] becomes the sum over processes, added in the order of their ranks; that
+ * of the others stays. */
+sppo_status sppo__comm_reduce(float *x, int64_t count, int root);
+
+/* `bytes` of process `from` into those of `to`; the others need not call it. */
+sppo_status sppo__comm_move(void *data, int64_t bytes, int from, int to);
+
 #endif

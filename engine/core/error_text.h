@@ -257,7 +257,7 @@
 #define TEXT_COMM_NO_MPI "started as process %d of %d by mpirun, and this build has no MPI; start one process, or install libopenmpi-dev and build with -DSPPO_MPI=ON"
 #define TEXT_COMM_THREADS "MPI gives thread level %d, calls from one of several threads are wanted; take another MPI"
 #define TEXT_COMM_MEMORY "no memory for a message of %lld bytes; start fewer processes on this machine"
-#define TEXT_COMM_ROOT "broadcast from process %d, the last one is %d"
+#define TEXT_COMM_ROOT "%s: there is no process %d, the last one is %d"
 #define TEXT_COMM_MANY "%d processes, at most %d can wait for each other; start fewer"
 
 #endif

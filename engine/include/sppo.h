@@ -892,6 +892,17 @@ sppo_status sppo_comm_all_reduce(float *x, int64_t count);
 /* `bytes` of process `root` into all. SPPO_ERR_ARGUMENT if there is no such process. */
 sppo_status sppo_comm_broadcast(void *data, int64_t bytes, int root);
 
+/* Process root's x, f32 of any device and layout, becomes the sum over processes, added in the order
+ * of their ranks; that of the others stays. SPPO_ERR_ARGUMENT if there is no such process,
+ * SPPO_ERR_MEMORY. */
+sppo_status sppo_comm_reduce(sppo_tensor *x, int root);
+
+/* Values of process `from` into those of all, of one shape and layout. Errors as above. */
+sppo_status sppo_comm_share_tensor(sppo_tensor *x, int from);
+
+/* Values of process `from` into those of `to`; nothing happens in the others. Errors as above. */
+sppo_status sppo_comm_move(sppo_tensor *x, int from, int to);
+
 /* Returns when all processes have called it. */
 sppo_status sppo_comm_barrier(void);
 

@@ -78,6 +78,52 @@ static void from_each(void **state) {
     assert_int_equal(sppo_comm_broadcast(NULL, 0, -1), SPPO_ERR_ARGUMENT);
 }
 
+/* Tensors to each process, and from each to each other; the others keep what they have. */
+static void tensors(void **state) {
+    (void)state;
+    int me = sppo_comm_rank(), size = sppo_comm_size();
+    const int64_t shapes[][2] = {{0, 5}, {1, 1}, {3, 262145}};
+    for (size_t c = 0; c < 3; c++) {
+        sppo_tensor *t;
+        OK(sppo_tensor_new(&t, SPPO_DTYPE_F32, SPPO_DEVICE_CPU, 2, shapes[c]));
+        float *x = sppo_tensor_data(t);
+        int64_t n = shapes[c][0] * shapes[c][1];
+        for (int root = 0; root < size; root++) {
+            for (int64_t i = 0; i < n; i++) x[i] = value(me, i);
+            OK(sppo_comm_reduce(t, root));
+            for (int64_t i = 0; i < n; i++) {
+                if (x[i] != (me == root ? sum_of(i) : value(me, i)))
+                    fail_msg("reduce: %lld", (long long)i);
+            }
+            OK(sppo_comm_share_tensor(t, root));
+            for (int64_t i = 0; i < n; i++) {
+                if (x[i] != sum_of(i)) fail_msg("share: %lld", (long long)i);
+            }
+            int to = (root + 1) % size;
+            for (int64_t i = 0; i < n; i++) x[i] = value(me, i);
+            OK(sppo_comm_move(t, root, to));
+            for (int64_t i = 0; i < n; i++) {
+                if (x[i] != value(me == to ? root : me, i)) fail_msg("move: %lld", (long long)i);
+            }
+        }
+        sppo_tensor_release(t);
+    }
+}
+
+static void refused(void **state) {
+    (void)state;
+    const int64_t shape[] = {2};
+    sppo_tensor *t, *ids;
+    OK(sppo_tensor_new(&t, SPPO_DTYPE_F32, SPPO_DEVICE_CPU, 1, shape));
+    OK(sppo_tensor_new(&ids, SPPO_DTYPE_I32, SPPO_DEVICE_CPU, 1, shape));
+    assert_int_equal(sppo_comm_reduce(t, sppo_comm_size()), SPPO_ERR_ARGUMENT);
+    assert_int_equal(sppo_comm_share_tensor(t, -1), SPPO_ERR_ARGUMENT);
+    assert_int_equal(sppo_comm_move(t, 0, sppo_comm_size()), SPPO_ERR_ARGUMENT);
+    assert_int_equal(sppo_comm_reduce(ids, 0), SPPO_ERR_DTYPE);
+    sppo_tensor_release(t);
+    sppo_tensor_release(ids);
+}
+
 /* None leaves the barrier before the last one, who is late, has come. */
 static void together(void **state) {
     (void)state;
@@ -107,8 +153,9 @@ int main(int argc, char **argv) {
         if (sppo_comm_barrier()) return 3;
     }
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(shares),   cmocka_unit_test(sums),    cmocka_unit_test(from_each),
-        cmocka_unit_test(together), cmocka_unit_test(traffic),
+        cmocka_unit_test(shares),  cmocka_unit_test(sums),    cmocka_unit_test(from_each),
+        cmocka_unit_test(tensors), cmocka_unit_test(refused), cmocka_unit_test(together),
+        cmocka_unit_test(traffic),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     sppo_comm_end(failed);
