@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "host/host.h"
@@ -47,6 +48,15 @@ static int embedded_names(lua_State *L) {
 static int is_terminal(lua_State *L) {
     lua_pushboolean(L, isatty((int)luaL_checkinteger(L, 1)));
     return 1;
+}
+
+/* sleep(seconds): a signal may end it early */
+static int sleep_for(lua_State *L) {
+    double seconds = luaL_checknumber(L, 1);
+    struct timespec t = {.tv_sec = (time_t)seconds,
+                         .tv_nsec = (long)((seconds - (double)(time_t)seconds) * 1e9)};
+    nanosleep(&t, NULL);
+    return 0;
 }
 
 /* terminal_width() -> columns of the terminal behind stderr or stdout, 80 if there is none */
@@ -115,6 +125,7 @@ int luaopen_sppo_host(lua_State *L) {
         {"embedded", embedded},
         {"embedded_names", embedded_names},
         {"isatty", is_terminal},
+        {"sleep", sleep_for},
         {"terminal_width", terminal_width},
         {"process_id", process_id},
         {"cpu_count", cpu_count},

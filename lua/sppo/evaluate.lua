@@ -1,6 +1,7 @@
 --- What the held-out prompts say of a round: how often its answers pass, how often they beat those
 --- of the start, and how long they are.
 
+local comm = require 'sppo.comm'
 local engine = require 'sppo.ffi'
 local preference = require 'sppo.preference'
 
@@ -35,8 +36,9 @@ end
 ---@param new table[]  records of answers, in the order of prompts
 ---@param old table[]
 function M.win_rates(p, prompts, new, old)
-  local rates = {}
-  for i, prompt in ipairs(prompts) do
+  -- The processes of a run take prompts in turn.
+  return comm.each(#prompts, function(i)
+    local prompt = prompts[i]
     local texts, details, n = {}, {}, #new[i].answers
     for _, list in ipairs { new[i].answers, old[i].answers } do
       for _, a in ipairs(list) do
@@ -48,9 +50,8 @@ function M.win_rates(p, prompts, new, old)
     for a = 1, n do
       for b = n + 1, #texts do sum = sum + matrix[a][b] end
     end
-    rates[i] = sum / (n * (#texts - n))
-  end
-  return rates
+    return sum / (n * (#texts - n))
+  end)
 end
 
 --- Metrics of a round's answers against the start's.

@@ -243,10 +243,11 @@ end
 
 --- Adds a record; raises.
 ---@param value any  what msgpack can hold
-function Records:append(value)
-  local bytes = msgpack.pack(value)
-  try(C.sppo_records_append(self.h, bytes, #bytes))
-end
+function Records:append(value) self:append_packed(msgpack.pack(value)) end
+
+--- Adds a record that is packed already; raises.
+---@param bytes string  msgpack
+function Records:append_packed(bytes) try(C.sppo_records_append(self.h, bytes, #bytes)) end
 
 --- Waits until all records are on the disk; raises.
 function Records:sync() try(C.sppo_records_sync(self.h)) end

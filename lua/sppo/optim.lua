@@ -108,6 +108,21 @@ function M.global_norm(parameters)
   return math.sqrt(sum)
 end
 
+--- What gradients are multiplied by so that their norm is `clip` at most; raises if the norm is NaN
+--- or infinite.
+---@param norm number      of all gradients
+---@param number integer   this step, counted from 1
+---@param clip number      0: none
+---@return number
+function M.clip_scale(norm, number, clip)
+  if norm ~= norm or norm == math.huge then
+    engine.raise('nonfinite', ('train: the gradient\'s norm is %s at step %d; ' ..
+      'no weight was changed'):format(
+      norm ~= norm and 'NaN' or 'infinite', number))
+  end
+  return clip > 0 and math.min(1, clip / (norm + 1e-6)) or 1 -- as clip_grad_norm_ does
+end
+
 --- One step over all parameters, gradients clipped to a global norm; raises before any weight is
 --- touched if the norm is NaN or infinite. Gradients are dropped.
 ---@param optimizer sppo.Optimizer
@@ -119,12 +134,7 @@ end
 ---@return number norm     before clipping
 function M.step(optimizer, parameters, state, lr, number, clip)
   local norm = M.global_norm(parameters)
-  if norm ~= norm or norm == math.huge then
-    engine.raise('nonfinite', ('train: the gradient\'s norm is %s at step %d; ' ..
-      'no weight was changed'):format(
-      norm ~= norm and 'NaN' or 'infinite', number))
-  end
-  local scale = clip > 0 and math.min(1, clip / (norm + 1e-6)) or 1 -- as clip_grad_norm_ does
+  local scale = M.clip_scale(norm, number, clip)
   for _, p in ipairs(parameters) do
     local t = p.owner[p.key]
     local g = C.sppo_tensor_grad(t.h)

@@ -1,8 +1,11 @@
 --- One round of training: from the rows of selection to new weights.
 ---
 --- Deterministic and resumable: the order of the rows is a function of (seed, round, epoch), so a
---- checkpoint is the parameters, the optimizer's state and the step.
+--- checkpoint is the parameters, the optimizer's state and the step. The processes of a run take
+--- contiguous parts of a step's micro-batches (lua/sppo/data_parallel.lua); a checkpoint is whole.
 
+local comm = require 'sppo.comm'
+local data_parallel = require 'sppo.data_parallel'
 local engine = require 'sppo.ffi'
 local files = require 'sppo.files'
 local host = require 'sppo.host'
@@ -14,6 +17,7 @@ local ops = require 'sppo.ops'
 local optim = require 'sppo.optim'
 local scope = require 'sppo.scope'
 local score = require 'sppo.score'
+local shards = require 'sppo.shards'
 local tensor = require 'sppo.tensor'
 
 local C = engine.C
@@ -82,7 +86,8 @@ end
 
 ---@class sppo.Objective   what an optimizer step lowers
 ---@field tokens fun(group: table): integer   that a group puts into a forward pass
----@field begin? fun(run: table, micros: table[][], groups: integer)   before a step's micro-batches
+---@field begin? fun(run: table, micros: table[][], groups: integer, first: integer, last: integer)
+---   before a step's micro-batches, of which first .. last are this process's
 ---@field loss fun(run: table, micro: table[], groups: integer, sums: table): sppo.Tensor
 ---   of a micro-batch, divided by the groups of the whole step; adds what metrics need to `sums`
 ---@field metrics fun(sums: table, groups: integer, options: table): table
@@ -106,20 +111,27 @@ local coupled = { kto_pair = true }
 
 --- For these: all log-probs of the step without gradients, the loss of the whole step as a function
 --- of them, and its derivative by each, which `loss` then carries on into the weights.
-function M.preference.begin(run, micros, groups)
+function M.preference.begin(run, micros, groups, first, last)
   run.ahead = nil
   if not coupled[run.options.loss] then return end
-  local all, list = {}, {}
+  local all, mine, list, before = {}, {}, {}, 0
+  for i = first, last do
+    local logprobs =
+      scope.run(function() return score.logprobs(run.model.net, micros[i]):tolist() end)
+    for _, x in ipairs(logprobs) do mine[#mine + 1] = x end
+  end
+  for rank, part in ipairs(comm.gather(mine)) do
+    if rank - 1 < comm.rank() then before = before + #part end
+    for _, x in ipairs(part) do list[#list + 1] = x end
+  end
   for _, micro in ipairs(micros) do
-    local logprobs = scope.run(function() return score.logprobs(run.model.net, micro):tolist() end)
-    for _, x in ipairs(logprobs) do list[#list + 1] = x end
     for _, g in ipairs(micro) do all[#all + 1] = g end
   end
   run.ahead = scope.run(function()
     local leaf = floats(list):requires_grad_()
     local value = run.loss(loss_batch(leaf, all, groups, run.options))
     value:backward()
-    return { value = value:item(), slopes = leaf.grad:tolist(), taken = 0 }
+    return { value = value:item(), slopes = leaf.grad:tolist(), taken = before }
   end)
 end
 
@@ -159,20 +171,42 @@ end
 
 local function zero() return 0 end
 
+--- Losses of all micro-batches in their order, tokens and sums of all processes.
+local function together(losses_of, tokens, sums)
+  local loss, all, whole = 0, 0, setmetatable({}, { __index = zero })
+  for _, part in ipairs(comm.gather { losses = losses_of, tokens = tokens, sums = sums }) do
+    for _, x in ipairs(part.losses) do loss = loss + x end
+    all = all + part.tokens
+    for name, x in pairs(part.sums) do whole[name] = whole[name] + x end
+  end
+  return loss, all, whole
+end
+
+--- The update, by one process or by all.
+local function update(run, lr, number)
+  local clip = run.options.clip
+  if comm.size() == 1 then
+    return optim.step(run.optimizer, run.parameters, run.state, lr, number, clip)
+  end
+  return data_parallel.step(run.optimizer, run.parameters, run.owners, run.state, lr, number, clip)
+end
+
 --- One optimizer step over some groups: gradients of all micro-batches, then the update. nil if
---- `stop` asks for an end between two micro-batches: nothing has changed then.
+--- `stop` asks for an end between two micro-batches: nothing has changed then. (Several processes
+--- end after a step.)
 local function step(run, groups, number, total)
   local t, n, objective = run.options, #groups, run.objective
-  local sums = setmetatable({}, { __index = zero })
-  local loss, tokens = 0, 0
+  local sums, list, tokens = setmetatable({}, { __index = zero }), {}, 0
   local micros = score.micro_batches(groups, t.micro_tokens, objective.tokens)
-  if objective.begin then objective.begin(run, micros, n) end
-  for i, micro in ipairs(micros) do
-    if i > 1 and run.stop() then
+  local first, last = shards.part(#micros, comm.rank(), comm.size())
+  if objective.begin then objective.begin(run, micros, n, first, last) end
+  for i = first, last do
+    local micro = micros[i]
+    if i > 1 and comm.size() == 1 and run.stop() then
       for _, p in ipairs(run.parameters) do p.owner[p.key]:clear_grad_() end
       return nil
     end
-    loss = loss + scope.run(function()
+    list[#list + 1] = scope.run(function()
       local value = objective.loss(run, micro, n, sums)
       value:backward()
       return value:item()
@@ -180,12 +214,14 @@ local function step(run, groups, number, total)
     for _, g in ipairs(micro) do tokens = tokens + objective.tokens(g) end
     if run.on_micro then run.on_micro(tokens) end
   end
+  local loss
+  loss, tokens, sums = together(list, tokens, sums)
   if loss ~= loss or math.abs(loss) == math.huge then
     engine.raise('nonfinite', ('train: the loss is %s at step %d; no weight was changed'):format(
       tostring(loss), number))
   end
   local lr = t.lr * optim.schedule(t.schedule, number - 1, total, t.warmup, t.from_zero)
-  local norm = optim.step(run.optimizer, run.parameters, run.state, lr, number, t.clip)
+  local norm = update(run, lr, number)
   local metrics = objective.metrics(sums, n, t)
   metrics.round, metrics.step, metrics.loss, metrics.grad_norm = run.round, number, loss, norm
   metrics.learning_rate, metrics.num_tokens = lr, tokens
@@ -195,37 +231,51 @@ end
 
 -- ---- checkpoints ----
 
---- Every tensor of a checkpoint with its name, in a fixed order.
+--- Every tensor of a checkpoint with its name, in a fixed order; `owner`: the process that has it,
+--- nil: all.
 local function checkpoint_tensors(run)
   local list = {}
   for _, p in ipairs(run.parameters) do
     local t = p.owner[p.key]
     list[#list + 1] = { name = p.name, dtype = 'f32', shape = t.shape, tensor = t }
+    local state = run.state[p.name] or {}
     for _, s in ipairs(run.optimizer.states) do
-      t = run.state[p.name][s]
-      local name = ('%s#%s'):format(p.name, s)
-      list[#list + 1] = { name = name, dtype = 'f32', shape = t.shape, tensor = t }
+      list[#list + 1] = { name = ('%s#%s'):format(p.name, s), dtype = 'f32', shape = t.shape,
+        tensor = state[s], like = t, owner = run.owners[p.name] }
     end
   end
   return list
 end
 
---- Saves the run's state at a step, whole or not at all.
+--- Writes a tensor of a checkpoint, once its owner has handed it over.
+local function write_tensor(w, entry)
+  scope.run(function()
+    local t = entry.tensor
+    if not t then
+      t = optim.zeros_like(entry.like)
+      comm.move(t, entry.owner, 0)
+    end
+    if t.layout == 'panels' then t = t:unpack() end
+    w:write(t:on 'cpu')
+  end)
+end
+
+--- Saves the run's state at a step, whole or not at all. The first process writes.
 ---@param run table
 ---@param path string
 ---@param note table  kept beside it, as JSON
 function M.save(run, path, note)
+  local list = checkpoint_tensors(run)
+  if not comm.first() then
+    for _, entry in ipairs(list) do
+      if entry.owner == comm.rank() then comm.move(entry.tensor, entry.owner, 0) end
+    end
+    return
+  end
   files.atomic_folder(path, function(folder)
     files.write(folder .. '/state.json', json.encode(note))
-    local list = checkpoint_tensors(run)
     local w = files.safetensors_writer(folder .. '/state.safetensors', list)
-    for _, entry in ipairs(list) do
-      scope.run(function()
-        local t = entry.tensor
-        if t.layout == 'panels' then t = t:unpack() end
-        w:write(t:on 'cpu')
-      end)
-    end
+    for _, entry in ipairs(list) do write_tensor(w, entry) end
     w:close()
   end)
 end
@@ -239,10 +289,11 @@ local function restore(run, path)
   f, err = files.safetensors(path .. '/state.safetensors')
   if not f then engine.raise('format', err) end
   for _, entry in ipairs(checkpoint_tensors(run)) do
-    scope.run(function()
+    -- Of the optimizer's state a process wants its own.
+    if entry.tensor then scope.run(function()
       local t = f:tensor(entry.name):on(entry.tensor.device)
       entry.tensor:copy_(entry.tensor.layout == 'panels' and t:pack('f32') or t)
-    end)
+    end) end
   end
   return note
 end
@@ -250,14 +301,16 @@ end
 --- Raises if what training keeps for each parameter (value, gradient, optimizer's state) can't fit
 --- into this machine's memory, or a checkpoint and the new weights onto the disk.
 local function check_room(run)
-  local parameters, states = 0, #run.optimizer.states
+  local parameters, states, own = 0, #run.optimizer.states, 0
   for _, p in ipairs(run.parameters) do parameters = parameters + p.owner[p.key]:count() end
-  local total, need = host.total_memory(), 4 * parameters * (2 + states)
+  for _, p in ipairs(run.owned) do own = own + p.owner[p.key]:count() end
+  local total, need = host.total_memory(), 4 * (2 * parameters + own * states)
   if run.model.device == 'cpu' and need > total * 0.95 then
     engine.raise('memory', ('train: %d parameters with gradients and %s\'s state take %.1f GiB, ' ..
       'this machine has %.1f GiB; set train.optimizer = \'sgd\' or take a smaller model'):format(
       parameters, run.options.optimizer, need / 2^30, total / 2^30))
   end
+  if not comm.first() then return end
   local folder = run.checkpoint:match('^(.*)/') or '.'
   local free, wanted = files.disk_free(folder), 4 * parameters * (2 + states)
   if wanted > free then
@@ -274,19 +327,31 @@ local function train_on_device(model, groups, options, run)
   run.loss = type(options.loss) == 'function' and options.loss or losses[options.loss]
   run.optimizer = optim.new(options.optimizer, options.optimizer_options)
   run.parameters = nn.parameters(model.net)
+  run.owners = shards.owners(run.parameters, comm.size())
+  run.owned = shards.owned(run.parameters, run.owners, comm.rank())
   check_room(run)
   for _, p in ipairs(run.parameters) do p.owner[p.key]:requires_grad_() end
-  run.state = optim.state(run.optimizer, run.parameters)
+  run.state = optim.state(run.optimizer, run.owned)
 
   local note = restore(run, run.checkpoint)
   local number = note and note.step or 0
   if note and run.on_resume then run.on_resume(note) end
   local saved = C.sppo_clock()
   local function save()
-    local n = run.note()
+    local n = comm.first() and run.note() or {}
     n.step = number
     M.save(run, run.checkpoint, n)
     saved = C.sppo_clock()
+  end
+  -- Whether any process was asked to stop, and whether the first one wants to save.
+  local function agreed()
+    local stop = run.stop()
+    local save_now = number < total and C.sppo_clock() - saved >= options.checkpoint_seconds
+    for i, one in ipairs(comm.gather { stop = stop, save = save_now }) do
+      stop = stop or one.stop
+      if i == 1 then save_now = one.save end
+    end
+    return stop, save_now
   end
 
   local per_epoch = math.ceil(#groups / options.batch)
@@ -302,16 +367,18 @@ local function train_on_device(model, groups, options, run)
       number = number + 1
       run.on_step(metrics, number, total)
     end
-    if not metrics or run.stop() then
+    local stop, save_now = true, false
+    if metrics then stop, save_now = agreed() end
+    if stop then
       save()
       finished = false
       break
     end
-    if number < total and C.sppo_clock() - saved >= options.checkpoint_seconds then save() end
+    if save_now then save() end
   end
-  for _, p in ipairs(run.parameters) do
-    p.owner[p.key]:requires_grad_(false)
-    for _, s in pairs(run.state[p.name]) do s:release() end
+  for _, p in ipairs(run.parameters) do p.owner[p.key]:requires_grad_(false) end
+  for _, state in pairs(run.state) do
+    for _, s in pairs(state) do s:release() end
   end
   return finished
 end

@@ -169,9 +169,9 @@ function tests.test_sums_of_three_gpus()
     lu.assertEquals(whole.total - cut.total, 8 * (90432 - 32768))
     -- Gradients of what others own to them, and its own weights to both.
     lu.assertEquals(p.gpus.sent, 4 * (90432 - 32768) + 2 * 4 * 32768)
-    -- Process 1 has the longest prompt, the fifth, and seven more: eight prompts of up to 70 tokens,
-    -- two pages of 64, and 32 answers of at most 24, one page; with 2 layers x 2 x 64 values of
-    -- f32 a token.
+    -- Process 1 has the longest prompt, the fifth, and seven more: eight prompts of up to 70
+    -- tokens, two pages of 64, and 32 answers of at most 24, one page; with 2 layers x 2 x 64
+    -- values of f32 a token.
     local kv = gpu_stage(p, 'sample').memory.kinds.kv
     lu.assertEquals(kv, (32 + 8 * 2) * 64 * 2 * 2 * 64 * 4)
     lu.assertTrue(kv < stage(p, 'sample').memory.kinds.kv)

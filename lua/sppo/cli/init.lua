@@ -203,6 +203,24 @@ local function next_step(err)
   return 'sppo validate ' .. recipe
 end
 
+--- Reports a caught error; where it is one of several processes that failed, it ends the others.
+--- What all of them fail with alike, the first one says: the others wait to be ended, by a SIGTERM
+--- and, a second later, SIGKILL.
+local function report(err)
+  local comm = package.loaded['sppo.comm']
+  local size = comm and comm.size() or 1
+  if size == 1 then return exit.report(err, M.verbose) end
+  local asked = host.stop_requested()
+  if comm.rank() > 0 then host.sleep(asked and 3 or math.min(comm.rank(), 4)) end
+  if asked or not host.stop_requested() then
+    err.message = ('process %d of %d: %s'):format(comm.rank(), size, tostring(err.message))
+    exit.report(err, M.verbose)
+  end
+  local code = exit.code(err)
+  comm.leave(code)
+  return code
+end
+
 --- Runs the command line; returns the exit code.
 ---@param argv string[]
 ---@return integer
@@ -211,10 +229,14 @@ function M.main(argv)
   local ok, result = xpcall(dispatch, handler, argv)
   local code = ok and (result or 0)
   if ok then ok, result = xpcall(require('sppo.cli.output').flush, handler) end
-  if ok then return code end
+  if ok then
+    local comm = package.loaded['sppo.comm']
+    if comm then comm.leave(0) end
+    return code
+  end
   if result.code then return result.code end -- exit.leave
   result.try = result.try or next_step(result)
-  return exit.report(result, M.verbose)
+  return report(result)
 end
 
 return M

@@ -48,13 +48,10 @@ end
 ---@param quiet? boolean
 ---@return integer?       exit code
 function M.execute(path, options, quiet)
-  local launched = require('sppo.ffi').C.sppo_comm_launched()
-  if launched > 1 then
-    exit.usage(('run: mpirun started %d processes, a run takes one'):format(launched),
-      'mpirun -n 1, or no mpirun and one run a seed with a folder each (docs/cluster.md)')
-  end
+  local comm = require 'sppo.comm'
+  comm.start()
   host.catch_stop()
-  local p = require('sppo.cli.progress').new { quiet = quiet }
+  local p = require('sppo.cli.progress').new { quiet = quiet or not comm.first() }
   local begun, smaller
   options.stop = host.stop_requested
   options.begun = function() begun = true end
@@ -84,7 +81,9 @@ function M.execute(path, options, quiet)
     error(result, 0)
   end
   if result == 'stopped' then
-    io.stderr:write('sppo: stopped; the same command goes on from here\n')
+    if comm.first() then
+      io.stderr:write('sppo: stopped; the same command goes on from here\n')
+    end
     return exit.codes.stopped
   end
 end

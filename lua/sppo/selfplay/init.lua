@@ -1,7 +1,9 @@
 --- Self-play: Algorithm 1 of the paper over a run folder.
 
+local comm = require 'sppo.comm'
 local engine = require 'sppo.ffi'
 local files = require 'sppo.files'
+local follower = require 'sppo.selfplay.follower'
 local prompts = require 'sppo.selfplay.prompts'
 local report = require 'sppo.report'
 local recipe_file = require 'sppo.selfplay.recipe_file'
@@ -100,8 +102,17 @@ function M.open(path, options)
   local own_out = false
   for _, o in ipairs(options.overrides or {}) do own_out = own_out or o[1] == 'out' end
   if options.suffix and not own_out then values.out = values.out .. options.suffix end
-  check_folder(values.out, values.name)
-  local folder = run_folder.open(values.out)
+  if comm.size() > 1 and (values.run or options.algorithm) then
+    engine.raise('usage', ('%s: mpirun started %d processes, which share rounds of Algorithm 1 ' ..
+      'alone, and this has a loop of its own; start it without mpirun'):format(path, comm.size()))
+  end
+  local folder
+  if comm.first() then
+    check_folder(values.out, values.name)
+    folder = run_folder.open(values.out)
+  else
+    folder = follower.open(values.out)
+  end
   if options.begun then options.begun(folder.path) end
   local run = stages.new(recipe, folder, options)
   for _, text in ipairs(recipe_of.warnings(recipe)) do run:say('warning: ' .. text) end
@@ -113,7 +124,7 @@ local function run_recipe(path, options)
   local ok, failure = xpcall(options.algorithm or run.recipe.values.run or M.algorithm,
     recipe_file.explain(path), run)
   run:drop_model()
-  if ok then report.write(run.folder.path) end
+  if ok and comm.first() then report.write(run.folder.path) end
   run.folder:close()
   if not ok then error(failure, 0) end
   return run.stopped and 'stopped' or 'done', run

@@ -65,6 +65,10 @@ function Folder:close() self.lock:close() end
 ---@return string
 function Folder:file(name) return self.path .. '/' .. name end
 
+--- Makes a folder of the run, if it is not there.
+---@param name string
+function Folder:make_folder(name) files.make_folder(self:file(name)) end
+
 --- Writes the manifest.
 function Folder:save()
   local manifest = { format = 1, stages = json.array(self.stages) }

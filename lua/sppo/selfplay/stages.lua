@@ -1,7 +1,9 @@
 --- The five stages of a round: each reads the files of the one before it and writes its own.
 
 local check = require 'sppo.check'
+local comm = require 'sppo.comm'
 local compat = require 'sppo.compat'
+local deal_of = require 'sppo.selfplay.deal'
 local engine = require 'sppo.ffi'
 local evaluate = require 'sppo.evaluate'
 local files = require 'sppo.files'
@@ -26,7 +28,7 @@ local C = engine.C
 
 ---@class sppo.Run
 ---@field recipe sppo.Recipe
----@field folder sppo.RunFolder
+---@field folder sppo.RunFolder   in processes beside the first one that writes nothing (follower)
 ---@field rounds integer
 ---@field preference? sppo.Preference
 ---@field stopped? boolean  the user asked to stop: stages return at once
@@ -36,6 +38,15 @@ Run.__index = Run
 
 local M = { Run = Run }
 
+local function write_recipe(recipe, folder)
+  files.write(folder:file('recipe.lua'), recipe.source)
+  local resolved = json.encode(recipe_of.resolved(recipe), { indent = true })
+  files.write(folder:file('recipe.resolved.json'), resolved .. '\n')
+  local listing = {}
+  for i, entry in ipairs(recipe_of.listing(recipe)) do listing[i] = json.encode(entry) end
+  files.write(folder:file('recipe.origins.jsonl'), table.concat(listing, '\n') .. '\n')
+end
+
 --- A run of a recipe over its open folder. Writes the recipe into it, as text and resolved.
 ---@param recipe sppo.Recipe
 ---@param folder sppo.RunFolder
@@ -44,12 +55,7 @@ local M = { Run = Run }
 ---@return sppo.Run
 function M.new(recipe, folder, options)
   local log = folder:file('log.txt')
-  files.write(folder:file('recipe.lua'), recipe.source)
-  local resolved = json.encode(recipe_of.resolved(recipe), { indent = true })
-  files.write(folder:file('recipe.resolved.json'), resolved .. '\n')
-  local listing = {}
-  for i, entry in ipairs(recipe_of.listing(recipe)) do listing[i] = json.encode(entry) end
-  files.write(folder:file('recipe.origins.jsonl'), table.concat(listing, '\n') .. '\n')
+  if comm.first() then write_recipe(recipe, folder) end
   return setmetatable({
     recipe = recipe, folder = folder, rounds = recipe.values.rounds,
     preference = recipe.values.preference and preference.new(recipe.values.preference),
@@ -57,6 +63,7 @@ function M.new(recipe, folder, options)
     progress = function(_, ...) if options.progress then options.progress(...) end end,
     smaller = function(_, text) if options.smaller then options.smaller(text) end end,
     say = function(_, text)
+      if not comm.first() then return end
       files.append(log, text .. '\n', false)
       if options.say then options.say(text) end
     end,
@@ -117,7 +124,52 @@ function M.stop_ids(model)
   return #model.eos_ids > 0 and model.eos_ids or { 0 }
 end
 
+local MEET = 16 -- decoding steps between two meetings of the processes of a run
+
+--- The record file of a stage, open in the first process alone, and its number of records.
+local function open_records(path)
+  if not comm.first() then return nil, 0 end
+  local records, err = files.records(path, true)
+  if not records then error(err, 0) end
+  return records, records:count()
+end
+
+--- Raises what a stage failed with, once its records are closed.
+local function fail(records, failure)
+  if records then pcall(records.close, records) end
+  error(failure, 0)
+end
+
+local function close(records)
+  if not records then return end
+  records:sync()
+  records:close()
+end
+
+--- Sums of each process's counts, by name.
+local function sums_of(counts)
+  local sums = {}
+  for _, entry in ipairs(comm.gather(counts)) do
+    for name, n in pairs(entry) do sums[name] = (sums[name] or 0) + n end
+  end
+  return sums
+end
+
+--- A line of perf.jsonl: rates, and memory at the peak; with several processes, of each, and the
+--- bytes that it has sent since `sent`.
+local function perf(run, line, seconds, device, sent)
+  local memory = tensor.memory_peak(device)
+  line.seconds, line.tokens_per_second = seconds, line.tokens / math.max(seconds, 1e-9)
+  line.memory_peak, line.memory, line.memory_scratch = memory.peak, memory.kinds, memory.scratch
+  if comm.size() > 1 then
+    line.processes = comm.gather { memory_peak = memory.peak, memory = memory.kinds,
+      sent = tonumber(C.sppo_comm_bytes()) - sent }
+  end
+  run.folder:perf(line)
+end
+
 --- Samples `list` into a record file, in the order of the prompts; goes on after what is there.
+--- The processes of a run take prompts in turn.
 ---@param path string
 ---@param t integer
 ---@param list table[]     prompts
@@ -129,19 +181,15 @@ function Run:sample_into(path, t, list, options, label)
   self:smaller() -- nothing shrinks weights
   local model = self:sampling_model(t)
   self:smaller(('%s.batch=%d'):format(label, math.ceil(options.batch / 2)))
-  local records, err = files.records(path, true)
-  if not records then error(err, 0) end
-  local have = records:count()
-  local rest = {}
-  for i = have + 1, #list do rest[#rest + 1] = list[i] end
+  local records, have = open_records(path)
+  local deal = deal_of.new(have, #list, function(record) records:append_packed(record) end)
   local switches = self.recipe.values.compat
   local all, tokens = prompts.tokens(model, list, switches), {}
-  for i = have + 1, #list do tokens[#tokens + 1] = all[i] end
+  for n, i in ipairs(deal.mine) do tokens[n] = all[i] end
   local shared = sample.shared(all)
 
-  local ready, written, drawn, started = {}, 0, 0, C.sppo_clock()
-  local whole, cut_off = 0, 0 -- answers by how they end
-  local last_sync = started
+  local counts, started = { drawn = 0, whole = 0, cut_off = 0 }, C.sppo_clock()
+  local last_sync, steps, sent = started, 0, tonumber(C.sppo_comm_bytes())
   local stopped = {}
   local ok, failure = pcall(sample.run, model, tokens, {
     k = options.k, temperature = options.temperature, top_p = options.top_p, top_k = options.top_k,
@@ -149,45 +197,39 @@ function Run:sample_into(path, t, list, options, label)
     seed = self.recipe.values.seed, round = switches.same_draws and label == 'sample' and 1 or t,
     stop_ids = M.stop_ids(model), shared = shared,
     on_step = function(rows)
-      drawn = drawn + rows
+      counts.drawn, steps = counts.drawn + rows, steps + 1
       local now = C.sppo_clock()
-      if now - last_sync > 1 then
+      if records and now - last_sync > 1 then
         records:sync()
         last_sync = now
       end
-      local rate = ('%.0f tok/s'):format(drawn / (now - started))
-      self:progress(label, have + written, #list, { rate })
-      if self.stop() then error(stopped, 0) end
+      local rate = ('%.0f tok/s'):format(counts.drawn / (now - started))
+      self:progress(label, deal.written, #list, { rate })
+      if comm.size() > 1 and steps % MEET > 0 then return end
+      if deal:meet(self.stop()) then error(stopped, 0) end
     end,
   }, function(number, answers)
     for _, a in ipairs(answers) do
-      if a.stopped then whole = whole + 1 else cut_off = cut_off + 1 end
+      local how = a.stopped and 'whole' or 'cut_off'
+      counts[how] = counts[how] + 1
       a.text = prompts.answer_text(model, a)
       a.tokens, a.logprobs = msgpack.i32(a.tokens), msgpack.f32(a.logprobs)
     end
-    ready[number] = { id = rest[number].id, kind = rest[number].kind, text = rest[number].text,
-      messages = rest[number].messages, prompt = msgpack.i32(tokens[number].tokens),
-      shared = shared, answers = answers }
-    while ready[written + 1] do
-      written = written + 1
-      records:append(ready[written])
-      ready[written] = nil
-    end
+    local item = deal.mine[number]
+    deal:give(item, msgpack.pack { id = list[item].id, kind = list[item].kind,
+      text = list[item].text, messages = list[item].messages,
+      prompt = msgpack.i32(tokens[number].tokens), shared = shared, answers = answers })
   end)
-  if not ok and failure ~= stopped then
-    pcall(records.close, records)
-    error(failure, 0)
-  end
-  records:sync()
-  records:close()
-  local seconds, memory = C.sppo_clock() - started, tensor.memory_peak(model.device)
-  self.folder:perf { stage = label, round = t, tokens = drawn, seconds = seconds,
-    tokens_per_second = drawn / math.max(seconds, 1e-9), memory_peak = memory.peak,
-    memory = memory.kinds, memory_scratch = memory.scratch }
-  if ok and cut_off > 9 * whole then
+  if not ok and failure ~= stopped then fail(records, failure) end
+  if ok and comm.size() > 1 then ok = deal:finish(self.stop) end
+  close(records)
+  local sums = sums_of(counts)
+  perf(self, { stage = label, round = t, tokens = sums.drawn }, C.sppo_clock() - started,
+    model.device, sent)
+  if ok and sums.cut_off > 9 * sums.whole then
     local round = label == 'evaluate' and t - 1 or t -- the start's is round 0
     self:say(('warning: round %d: %d of %d answers do not end within %s.max_new_tokens = %d')
-      :format(round, cut_off, cut_off + whole, label, options.max_new_tokens))
+      :format(round, sums.cut_off, sums.cut_off + sums.whole, label, options.max_new_tokens))
   end
   return ok
 end
@@ -204,7 +246,7 @@ function Run:sample(t)
   local options = recipe_of.at_round(self.recipe, 'sample', t)
   local list = self:prompts_of(t)
   local name = ('round-%d/answers.msgpack'):format(t)
-  files.make_folder(self.folder:file('round-' .. t))
+  self.folder:make_folder('round-' .. t)
   local inputs = {
     'sample', options, prompts.digest(list), self.recipe.values.seed, self:policy_key(),
   }
@@ -214,45 +256,66 @@ function Run:sample(t)
     end)
 end
 
---- The matrix of each prompt's answers.
+--- Texts of a prompt's answers, and how each ended.
+local function answer_texts(record)
+  local texts, details = {}, {}
+  for k, a in ipairs(record.answers) do
+    texts[k], details[k] = a.text, { stopped = a.stopped, tokens = #a.tokens }
+  end
+  return texts, details
+end
+
+--- The matrix of each prompt's answers. The processes of a run take prompts in turn.
 ---@param t integer  the round, from 1
 function Run:prefer(t)
   local name = ('round-%d/preference.msgpack'):format(t)
   self:stage('prefer', t, { 'prefer', self:preference_key() }, { name }, function()
     local list = self:prompts_of(t)
     local answers = read(self.folder:file(('round-%d/answers.msgpack'):format(t)))
-    local records, err = files.records(self.folder:file(name), true)
-    if not records then error(err, 0) end
-    local sums = {
-      clipped = 0, answers = 0, length = 0, ties = 0, pairs = 0, cycles = 0, triples = 0,
-    }
-    for i, record in ipairs(answers) do
-      local texts, details = {}, {}
-      for k, a in ipairs(record.answers) do
-        texts[k], details[k] = a.text, { stopped = a.stopped, tokens = #a.tokens }
-        sums.answers, sums.length = sums.answers + 1, sums.length + #a.tokens
-        sums.clipped = sums.clipped + (a.stopped and 0 or 1)
-      end
-      if i > records:count() then
+    local records, have = open_records(self.folder:file(name))
+    local deal = deal_of.new(have, #answers, function(record) records:append_packed(record) end)
+    local stopped = false
+    local ok, failure = pcall(function()
+      for n, i in ipairs(deal.mine) do
+        local texts, details = answer_texts(answers[i])
         local p = preference.matrix(self.preference, list[i], texts, details)
-        records:append { id = record.id, matrix = p, wins = preference.wins(p) }
-        self:progress('prefer', i, #answers)
-        if self.stop() then
-          records:close()
-          return false
-        end
+        deal:give(i, msgpack.pack { id = answers[i].id, matrix = p, wins = preference.wins(p) })
+        self:progress('prefer', deal.written, #answers)
+        if comm.size() == 1 or n % MEET == 0 then stopped = deal:meet(self.stop()) end
+        if stopped then return end
       end
-      M.count_ties(records, i, sums)
+    end)
+    if not ok then fail(records, failure) end
+    if comm.size() > 1 and not stopped then stopped = not deal:finish(self.stop) end
+    if not stopped and records then
+      self.folder:metrics(M.preference_metrics(t, answers, records))
     end
-    records:sync()
-    records:close()
-    self.folder:metrics {
-      round = t, ['pref/tie_ratio'] = sums.ties / math.max(1, sums.pairs),
-      ['pref/cycle_ratio'] = sums.cycles / math.max(1, sums.triples),
-      ['completions/mean_length'] = sums.length / sums.answers,
-      ['completions/clipped_ratio'] = sums.clipped / sums.answers,
-    }
+    close(records)
+    if stopped then return false end
   end)
+end
+
+--- What a round's answers and their matrices say, as metrics.
+---@param t integer
+---@param answers table[]
+---@param records sppo.Records   a matrix of each
+---@return table<string, number>
+function M.preference_metrics(t, answers, records)
+  local sums = { clipped = 0, answers = 0, length = 0, ties = 0, pairs = 0, cycles = 0,
+    triples = 0 }
+  for i, record in ipairs(answers) do
+    for _, a in ipairs(record.answers) do
+      sums.answers, sums.length = sums.answers + 1, sums.length + #a.tokens
+      sums.clipped = sums.clipped + (a.stopped and 0 or 1)
+    end
+    M.count_ties(records, i, sums)
+  end
+  return {
+    round = t, ['pref/tie_ratio'] = sums.ties / math.max(1, sums.pairs),
+    ['pref/cycle_ratio'] = sums.cycles / math.max(1, sums.triples),
+    ['completions/mean_length'] = sums.length / sums.answers,
+    ['completions/clipped_ratio'] = sums.clipped / sums.answers,
+  }
 end
 
 --- Counts equal pairs and intransitive triples of record i's matrix into `sums`.
@@ -382,6 +445,7 @@ function Run:select(t)
   local key = type(how) == 'function' and self:source_key() or how
   local inputs = { 'select', key, options.max_prompt, options.max_length, switches }
   self:stage('select', t, inputs, { name }, function()
+    if not comm.first() then return end
     local selector = type(how) == 'function' and how or select_of[how]
     local answers = read(self.folder:file(('round-%d/answers.msgpack'):format(t)))
     local matrices = read(self.folder:file(('round-%d/preference.msgpack'):format(t)))
@@ -413,7 +477,7 @@ end
 function Run:given(t, pairs_of)
   local options = recipe_of.at_round(self.recipe, 'train', t)
   local name = ('round-%d/rows.msgpack'):format(t)
-  files.make_folder(self.folder:file('round-' .. t))
+  self.folder:make_folder('round-' .. t)
   local inputs = { 'given', pairs_of, options.max_prompt, options.max_length, self:policy_key() }
   self:stage('given', t, inputs, { name }, function()
     local switches, model, i = self.recipe.values.compat, self:sampling_model(t), 0
@@ -478,11 +542,11 @@ end
 ---@return boolean finished
 function Run:fit(t, model, groups, options, objective)
   local name, checkpoint = ('round-%d/weights'):format(t), ('round-%d/checkpoint'):format(t)
-  files.make_folder(self.folder:file('round-' .. t))
+  self.folder:make_folder('round-' .. t)
   if type(options.loss) == 'function' then
     options.loss = checked_loss(options.loss, self.recipe.path)
   end
-  local started, tokens = C.sppo_clock(), 0
+  local started, tokens, sent = C.sppo_clock(), 0, tonumber(C.sppo_comm_bytes())
   local before, current = self.folder:metrics_size(), 0
   local steps = math.ceil(#groups / options.batch) * options.epochs
   self:smaller(('train.micro_tokens=%d train.recompute=true'):format(
@@ -503,7 +567,8 @@ function Run:fit(t, model, groups, options, objective)
     on_step = function(metrics, number)
       current, tokens = number, tokens + metrics.num_tokens
       self.folder:metrics(metrics)
-      if self.recipe.values.on_step then self.recipe.values.on_step(metrics, self) end
+      local on_step = comm.first() and self.recipe.values.on_step
+      if on_step then on_step(metrics, self) end
       self:progress('train', number, steps, {
         ('loss %.4g'):format(metrics.loss), ('margin %.3f'):format(metrics['rewards/margins']),
         ('%.0f tok/s'):format(tokens / (C.sppo_clock() - started)),
@@ -511,11 +576,9 @@ function Run:fit(t, model, groups, options, objective)
     end,
     stop = self.stop,
   })
-  local seconds, memory = C.sppo_clock() - started, tensor.memory_peak(model.device)
-  self.folder:perf { stage = 'train', round = t, tokens = tokens, seconds = seconds,
-    tokens_per_second = tokens / math.max(seconds, 1e-9), memory_peak = memory.peak,
-    memory = memory.kinds, memory_scratch = memory.scratch }
-  if finished then
+  perf(self, { stage = 'train', round = t, tokens = tokens }, C.sppo_clock() - started,
+    model.device, sent)
+  if finished and comm.first() then
     local save = model.save or model_of.save
     save(model, self.folder:file(name), self.recipe.values.policy.dtype)
     files.remove(self.folder:file(checkpoint))
@@ -553,7 +616,7 @@ function Run:evaluate(t)
   if not given or not self.preference then return end
   local list = prompts.list(given, t, options.on)
   local name = ('round-%d/evaluation.msgpack'):format(t)
-  files.make_folder(self.folder:file('round-' .. t))
+  self.folder:make_folder('round-' .. t)
   self:stage('evaluate', t, { 'evaluate', options, prompts.digest(list), self.recipe.values.seed,
     self:preference_key(), self:policy_key() }, { name }, function()
     local path = self.folder:file(name)
@@ -582,13 +645,14 @@ end
 function Run:ends_after(t)
   local on_round = self.recipe.values.on_round
   if self.stopped or self.only or not on_round then return false end
+  if not comm.first() then return comm.share() end
   local metrics = assert(report_run.load(self.folder.path)).rounds[t] or {}
   local answer = on_round(t, metrics, self)
   if answer ~= nil and answer ~= 'stop' then
     engine.raise('recipe', ('%son_round: gave %s after round %d; \'stop\' or nothing is wanted'
       ):format(check.place(on_round), tostring(answer), t))
   end
-  return answer == 'stop'
+  return comm.share(answer == 'stop')
 end
 
 --- "round 2: pass rate 0.53, win rate 0.61 (0.56..0.66) against the start, mean length 38"
@@ -710,7 +774,13 @@ function Run:stage(stage, t, inputs, outputs, work)
     self.folder:skip(name, key)
     return
   end
+  local told = not comm.first()
+  local function tell(works, fresh)
+    if not told then comm.share { key = key, work = works, fresh = fresh } end
+    told = true
+  end
   local finished, worked = self.folder:stage(name, key, outputs, function(fresh)
+    tell(true, fresh)
     if not self.noted then self.folder:perf(environment()) end
     self.noted = true
     -- What the stage before left to the collector is not this one's peak.
@@ -718,6 +788,8 @@ function Run:stage(stage, t, inputs, outputs, work)
     collectgarbage()
     return work(fresh)
   end)
+  tell(false, false)
+  comm.barrier() -- what the first process wrote is there for the others
   -- With --only, one stage is done: the first of its name that was not.
   self.only_done = worked
   self.stopped = not finished
