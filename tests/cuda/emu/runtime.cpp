@@ -74,6 +74,10 @@ bool on_device(const void *p) {
     return find(p, 0) != nullptr;
 }
 
+bool on_device(const void *p, size_t bytes) {
+    return find(p, bytes) != nullptr;
+}
+
 void run_later(std::function<void()> work) {
     queue.push_back([work] {
         allow_host(true);
