@@ -5,11 +5,11 @@
 # set to the objects, CUDA_LIBRARIES to what they link with. core/device.c alone sees SPPO_CUDA.
 
 set(CUDA_SOURCES engine/cuda/device.c engine/cuda/table.c engine/cuda/segments.c
-    engine/cuda/gemm.c)
+    engine/cuda/gemm.c engine/cuda/attention_layout.c engine/cuda/attention_cudnn.c)
 set(CUDA_KERNELS engine/cuda/elementwise.cu engine/cuda/matmul.cu engine/cuda/few_rows.cu engine/cuda/norm.cu
     engine/cuda/rope.cu engine/cuda/embed.cu engine/cuda/index.cu engine/cuda/reduce.cu
     engine/cuda/softmax.cu engine/cuda/cast.cu engine/cuda/optim.cu
-    engine/cuda/attention.cu engine/cuda/attention_backward.cu
+    engine/cuda/attention.cu engine/cuda/attention_backward.cu engine/cuda/attention_parts.cu
     engine/cuda/loss.cu engine/cuda/sample.cu engine/cuda/disentangled_attention.cu)
 # libcudnn is looked for at run time: building needs its headers alone.
 find_path(CUDNN_HEADERS cudnn_graph.h HINTS ${CUDA_HEADERS} ${CUDAToolkit_ROOT} ENV CUDA_HOME

@@ -10,6 +10,7 @@
  *             memory and f32 units; with few rows (decoding) too few blocks for the chip */
 
 #include "cuda/attention.h"
+#include "cuda/attention_parts.h"
 
 /* Keys and values of the block's tokens into the store; a token is the block's that has its first
  * row. No block reads them there in this launch (`stored`). */
@@ -109,8 +110,11 @@ template <int CHUNKS> static void launch(const attention *a, float *out, float *
 /* in: q, k, v; out: out, lse. */
 sppo_status sppo_cuda_attention(sppo__call *c) {
     attention a;
+    bool done;
     if (!c->in[0]->shape[0]) return SPPO_OK;
-    sppo_status st = attention_of(c, &a);
+    sppo_status st = sppo__cuda_attention_by_parts(c, &done);
+    if (st || done) return st;
+    st = attention_of(c, &a);
     if (st) return st;
     const sppo_kv *kv = c->at->kv;
     if (kv) {

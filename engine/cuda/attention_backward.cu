@@ -13,6 +13,7 @@
  *         of its keys, whatever the number of answers. Limit of both: shared memory, f32 units */
 
 #include "cuda/attention.h"
+#include "cuda/attention_parts.h"
 
 typedef struct gradients {
     const float *dout, *lse, *delta;
@@ -194,8 +195,11 @@ template <int CHUNKS> static void launch(const attention *a, const gradients *g)
 sppo_status sppo_cuda_attention_backward(sppo__call *c) {
     attention a;
     int64_t tokens = c->in[0]->shape[0];
+    bool done;
     if (!tokens) return SPPO_OK;
-    sppo_status st = attention_of(c, &a);
+    sppo_status st = sppo__cuda_attention_backward_by_parts(c, &done);
+    if (st || done) return st;
+    st = attention_of(c, &a);
     if (st) return st;
     sppo__storage *memory;
     int64_t rows = tokens * a.heads;

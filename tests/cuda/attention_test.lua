@@ -13,6 +13,10 @@ local ops = sppo.ops
 local missing = devices.missing()
 if missing then return missing end
 
+-- With SPPO_CUDA_ATTENTION=cudnn q, k, v and the weights are rounded to bf16 where cuDNN has an engine:
+-- here where the head size is a multiple of 8, and with a window of texts without answers alone.
+local by_cudnn = os.getenv 'SPPO_CUDA_ATTENTION' == 'cudnn'
+
 local tests = {}
 local each, numbers, on = devices.each(tests), devices.numbers, devices.on
 
@@ -34,7 +38,7 @@ local function case(n, kv, group, D, options, list)
       { shape = { n, heads, D }, low = -2, high = 2 }, { shape = { n, kv, D }, low = -2, high = 2 },
       { shape = { n, kv, D } },
     },
-    tolerance = 4e-6,
+    tolerance = by_cudnn and D % 8 == 0 and 2e-2 or 4e-6,
     call = function(t)
       return ops.attention(t[1], t[2], t[3], list and segments.new(list) or tree(n), options)
     end,
@@ -43,8 +47,8 @@ end
 
 -- Around a block of 8 rows, a tile of 32 keys, and several of them.
 each({ 0, 1, 7, 8, 9, 31, 32, 33, 65, 129, 200 }, 'tokens', function(n) return case(n, 1, 1, 8) end)
-each({ 1, 2, 3, 5, 8, 9 }, 'group', function(G) return case(23, 2, G, 4) end)
-each({ 1, 3, 4, 5 }, 'kv_heads', function(kv) return case(19, kv, 2, 4) end)
+each({ 1, 2, 3, 5, 8, 9 }, 'group', function(G) return case(23, 2, G, 8) end)
+each({ 1, 3, 4, 5 }, 'kv_heads', function(kv) return case(19, kv, 2, 8) end)
 each({ 1, 2, 31, 32, 33, 63, 64, 65, 96, 128, 129, 160, 255, 256 }, 'head_size',
   function(D) return case(19, 1, 2, D) end)
 each({ 40, 70 }, 'whole_segment', function(n) return case(n, 2, 2, 8, { causal = false }) end)
@@ -53,6 +57,11 @@ each({ 0.25 }, 'scale', function(scale) return case(12, 1, 1, 7, { scale = scale
 -- Windows that end inside a segment, in an ancestor, at a tile's edge, and one wider than the text.
 each({ 1, 3, 9, 20, 31, 32, 33, 64, 2 ^ 31 - 1 }, 'window',
   function(window) return case(150, 1, 2, 4, { window = window }) end)
+-- The same of texts that nothing continues.
+each({ 1, 7, 33 }, 'window_of_texts', function(window)
+  local list = { { count = 40 }, { count = 3 }, { count = 70 } }
+  return case(113, 2, 2, 8, { window = window }, list)
+end)
 each({ 7 }, 'gemma', function(window)
   return case(40, 1, 2, 256, { softcap = 3, window = window, scale = 0.1 })
 end)
@@ -225,6 +234,7 @@ function tests.test_store_window() compare_steps { window = 68, softcap = 4 } en
 
 --- A row's bits are the same from the store and from a batch of the whole tree.
 local function same_bits_as_a_batch(options)
+  if by_cudnn then lu.skip('a store is the own kernel\'s, a batch cuDNN\'s: they round differently') end
   local steps = sampled('cuda', options)
   local at = segments.new {
     { count = 75 }, { parent = 1, count = 67 }, { parent = 1, count = 67 },

@@ -3,7 +3,7 @@
  *
  * Devices are described by numbers of their data sheets and of the programming guide's table of
  * compute capabilities; none was read from a GPU. What is asked is what attention asks
- * (engine/cuda/attention_parts.c), texts padded to one length; and the same packed one after the
+ * (engine/cuda/attention_cudnn.c), texts padded to one length; and the same packed one after the
  * other. */
 
 #include <stdio.h>

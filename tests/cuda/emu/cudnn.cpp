@@ -19,7 +19,7 @@
 namespace emu {
 
 void run_later(std::function<void()> work);
-bool on_device(const void *p, size_t bytes);
+bool within_memory(const void *p, size_t bytes);
 
 enum { WORKSPACE = 256 };
 
@@ -208,7 +208,8 @@ cudnnStatus_t cudnnBackendExecute(cudnnHandle_t used, cudnnBackendDescriptor_t p
         memory[v->get<int64_t>(CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, 0, i)] =
             v->get<void *>(CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, nullptr, i);
     void *workspace = v->get<void *>(CUDNN_ATTR_VARIANT_PACK_WORKSPACE, nullptr);
-    if (!on_device(workspace, WORKSPACE)) fail("cuDNN: the workspace is not device memory");
+    if (!on_device(workspace) || !within_memory(workspace, WORKSPACE))
+        fail("cuDNN: the workspace is not device memory");
     for (const Operation &op : *ops) {
         std::vector<Tensor> all = op.in;
         all.insert(all.end(), op.out.begin(), op.out.end());
@@ -219,7 +220,7 @@ cudnnStatus_t cudnnBackendExecute(cudnnHandle_t used, cudnnBackendDescriptor_t p
             if (!at)
                 return refuse(CUDNN_STATUS_BAD_PARAM,
                               "tensor " + std::to_string(t.id) + " has no memory");
-            if (!t.by_value && ((uintptr_t)at % 16 || !on_device(at, 1)))
+            if (!t.by_value && ((uintptr_t)at % 16 || !on_device(at)))
                 fail("cuDNN: tensor %d is not aligned device memory in use", (int)t.id);
             if (!t.by_value) continue;
             numbers[t.id] = t.type == CUDNN_DATA_INT32 ? (float)*static_cast<int32_t *>(at)

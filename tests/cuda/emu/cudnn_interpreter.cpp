@@ -15,7 +15,7 @@
 
 namespace emu {
 
-bool on_device(const void *p, size_t bytes);
+bool within_memory(const void *p, size_t bytes);
 
 /* ---- values ---- */
 
@@ -64,7 +64,8 @@ static Text text_of(const Machine &m, const Tensor &t, int64_t b) {
         if (t.stride[i] > t.stride[axis]) axis = i;
     if (!t.offsets) return {b * t.stride[0], t.size[axis], axis};
     const int64_t *offset = static_cast<const int64_t *>(m.memory.at(t.offsets));
-    if (!on_device(offset, (size_t)(b + 2) * sizeof *offset)) fail("cuDNN: offsets are too few");
+    if (!within_memory(offset, (size_t)(b + 2) * sizeof *offset))
+        fail("cuDNN: offsets are too few");
     return {offset[b], std::min(t.size[axis], (offset[b + 1] - offset[b]) / t.stride[axis]), axis};
 }
 
@@ -80,7 +81,7 @@ template <typename Use> static void each_of_text(const Tensor &t, int64_t b, Tex
 }
 
 static void check_range(const Tensor &t, const char *p, int64_t place) {
-    if (place < 0 || !on_device(p + place * (int64_t)bytes_of(t.type), bytes_of(t.type)))
+    if (place < 0 || !within_memory(p + place * (int64_t)bytes_of(t.type), bytes_of(t.type)))
         fail("cuDNN: tensor %d reaches past its memory", (int)t.id);
 }
 

@@ -74,8 +74,12 @@ bool on_device(const void *p) {
     return find(p, 0) != nullptr;
 }
 
-bool on_device(const void *p, size_t bytes) {
-    return find(p, bytes) != nullptr;
+/* For what runs later: its memory may be given back by then, in the order of the stream. */
+bool within_memory(const void *p, size_t bytes) {
+    auto i = memories.upper_bound((uintptr_t)p);
+    if (i == memories.begin()) return false;
+    --i;
+    return (uintptr_t)p - i->first + bytes <= i->second.bytes;
 }
 
 void run_later(std::function<void()> work) {
