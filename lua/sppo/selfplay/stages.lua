@@ -275,17 +275,15 @@ function Run:prefer(t)
     local records, have = open_records(self.folder:file(name))
     local deal = deal_of.new(have, #answers, function(record) records:append_packed(record) end)
     local stopped = false
-    local ok, failure = pcall(function()
-      for n, i in ipairs(deal.mine) do
-        local texts, details = answer_texts(answers[i])
-        local p = preference.matrix(self.preference, list[i], texts, details)
-        deal:give(i, msgpack.pack { id = answers[i].id, matrix = p, wins = preference.wins(p) })
-        self:progress('prefer', deal.written, #answers)
-        if comm.size() == 1 or n % MEET == 0 then stopped = deal:meet(self.stop()) end
-        if stopped then return end
-      end
-    end)
-    if not ok then fail(records, failure) end
+    -- An error of the recipe's keeps its traceback: nothing is caught here.
+    for n, i in ipairs(deal.mine) do
+      local texts, details = answer_texts(answers[i])
+      local p = preference.matrix(self.preference, list[i], texts, details)
+      deal:give(i, msgpack.pack { id = answers[i].id, matrix = p, wins = preference.wins(p) })
+      self:progress('prefer', deal.written, #answers)
+      if comm.size() == 1 or n % MEET == 0 then stopped = deal:meet(self.stop()) end
+      if stopped then break end
+    end
     if comm.size() > 1 and not stopped then stopped = not deal:finish(self.stop) end
     if not stopped and records then
       self.folder:metrics(M.preference_metrics(t, answers, records))
