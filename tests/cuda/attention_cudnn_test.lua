@@ -10,22 +10,22 @@ if missing then return missing end
 
 local tests = {}
 
---- One text of 20 tokens, or `list`, with heads of D values: forward and backward. Prints the sum of
---- the output's squares, so that who ran it shows in its last digits.
+--- One text of 20 tokens, or `list`, with heads of D values: forward and backward. Prints the sum
+--- of the output's squares: who ran it shows in its last digits.
 local function attend(D, environment, options, list)
   local code = ([[
     local at = require 'sppo.segments'.new { %s }
     local function values(seed)
       local list = {}
       for i = 1, 20 * 2 * %d do list[i] = math.sin(i * seed) end
-      local x = sppo.zeros({ 20, 2, %d }, 'f32', 'cuda'):copy_(sppo.tensor(list, { 20, 2, %d }))
-      return x:requires_grad_()
+      local x = sppo.tensor(list, { 20, 2, %d })
+      return sppo.zeros(x.shape, 'f32', 'cuda'):copy_(x):requires_grad_()
     end
     local q, k, v = values(1), values(2), values(3)
     local loss = sppo.ops.sum(sppo.ops.square(sppo.ops.attention(q, k, v, at, { %s })))
     loss:backward()
     print(('%%.9g'):format(loss:item()))
-  ]]):format(list or '{ count = 20 }', D, D, D, options or '')
+  ]]):format(list or '{ count = 20 }', D, D, options or '')
   return shell.sppo({ 'repl', '-e', code }, environment)
 end
 

@@ -13,8 +13,8 @@ local ops = sppo.ops
 local missing = devices.missing()
 if missing then return missing end
 
--- With SPPO_CUDA_ATTENTION=cudnn q, k, v and the weights are rounded to bf16 where cuDNN has an engine:
--- here where the head size is a multiple of 8, and with a window of texts without answers alone.
+-- With SPPO_CUDA_ATTENTION=cudnn q, k, v and the weights are rounded to bf16 where cuDNN has an
+-- engine: here where the head size is a multiple of 8, and windows of texts without answers only.
 local by_cudnn = os.getenv 'SPPO_CUDA_ATTENTION' == 'cudnn'
 
 local tests = {}
@@ -234,7 +234,7 @@ function tests.test_store_window() compare_steps { window = 68, softcap = 4 } en
 
 --- A row's bits are the same from the store and from a batch of the whole tree.
 local function same_bits_as_a_batch(options)
-  if by_cudnn then lu.skip('a store is the own kernel\'s, a batch cuDNN\'s: they round differently') end
+  if by_cudnn then lu.skip 'a store is the own kernel\'s, a batch cuDNN\'s, rounded to bf16' end
   local steps = sampled('cuda', options)
   local at = segments.new {
     { count = 75 }, { parent = 1, count = 67 }, { parent = 1, count = 67 },
