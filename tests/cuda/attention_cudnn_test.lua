@@ -29,6 +29,12 @@ local function attend(D, environment, options, list)
   return shell.sppo({ 'repl', '-e', code }, environment)
 end
 
+--- Skips where no cuDNN is found, or it was built without.
+local function need_cudnn()
+  local _, _, err = attend(16, { SPPO_CUDA_ATTENTION = 'cudnn' })
+  if err:find('no cuDNN', 1, true) then lu.skip(err) end
+end
+
 local own_says = "sppo: attention on 'cuda': our own kernel"
 local cudnn_says = "sppo: attention on 'cuda': cuDNN\n"
 
@@ -56,8 +62,7 @@ local function is_cudnn(wanted)
 end
 
 function tests.test_cudnn()
-  local _, _, err = attend(16, { SPPO_CUDA_ATTENTION = 'cudnn' })
-  if err:find('no cuDNN', 1, true) then lu.skip(err) end
+  need_cudnn()
   is_cudnn 'cudnn'
   is_cudnn 'auto'
 end
@@ -89,6 +94,7 @@ end
 
 --- cuDNN's reason is passed on: heads that nothing runs, and heads whose backward nothing runs.
 function tests.test_no_engine()
+  need_cudnn()
   local value, err = runs(12, { SPPO_CUDA_ATTENTION = 'cudnn' })
   lu.assertStrContains(err, own_says .. ', cuDNN has no engine for heads of 12: ')
   lu.assertStrContains(err, own_says .. ' backward, cuDNN has no engine for heads of 12: ')
@@ -97,6 +103,10 @@ function tests.test_no_engine()
 end
 
 function tests.test_no_engine_backward()
+  need_cudnn()
+  if attend(16, { SPPO_EMU_DRIVER = '0' }) == 0 then
+    lu.skip 'a GPU cannot be told to be of another kind'
+  end
   local _, err = runs(256, { SPPO_CUDA_ATTENTION = 'cudnn', SPPO_EMU_CAPABILITY = '80' })
   lu.assertStrContains(err, cudnn_says)
   lu.assertStrContains(err, own_says .. ' backward, cuDNN has no engine for heads of 256: ')
@@ -108,14 +118,45 @@ end
 --- A window that cuts what an answer sees of its prompt is the own kernel's; one that cuts nothing,
 --- or a text alone, is cuDNN's.
 function tests.test_window()
+  need_cudnn()
   local list = '{ count = 12 }, { parent = 1, count = 4 }, { parent = 1, count = 4 }'
   local cudnn = { SPPO_CUDA_ATTENTION = 'cudnn' }
-  local _, err = runs(16, cudnn, 'window = 14', list)
+  local value, err = runs(16, cudnn, 'window = 14', list)
   lu.assertStrContains(err, own_says .. ' where a sliding window cuts')
-  _, err = runs(16, cudnn, 'window = 16', list)
-  lu.assertEquals(err, cudnn_says)
-  _, err = runs(16, cudnn, 'window = 14')
-  lu.assertEquals(err, cudnn_says)
+  local own = runs(16, { SPPO_CUDA_ATTENTION = 'own' }, 'window = 14', list)
+  lu.assertEquals(value, own)
+  lu.assertEquals(select(2, runs(16, cudnn, 'window = 16', list)), cudnn_says)
+  lu.assertEquals(select(2, runs(16, cudnn, 'window = 14')), cudnn_says)
+end
+
+--- Texts of one padded size are one run of cuDNN's, roots and what continues them each: two prompts
+--- with two answers take as many launches as one.
+function tests.test_texts_of_one_size_are_one_part()
+  need_cudnn()
+  local code = [[
+    local ffi, at = require 'ffi', require 'sppo.segments'.new { %s }
+    ffi.cdef 'void sppo_emu_counts(double *out);'
+    local counts, x = ffi.new('double[10]'), sppo.zeros({ 20, 2, 16 }, 'f32', 'cuda')
+    local counting = pcall(function() return ffi.C.sppo_emu_counts end)
+    if not counting then print 'skip' return end
+    ffi.C.sppo_emu_counts(counts)
+    sppo.ops.attention(x, x, x, at)
+    ffi.C.sppo_emu_counts(counts)
+    print(counts[0])
+  ]]
+  local one = '{ count = 6 }, { parent = 1, count = 7 }, { parent = 1, count = 7 }'
+  local two = [[{ count = 4 }, { parent = 1, count = 3 }, { parent = 1, count = 3 },
+    { count = 4 }, { parent = 4, count = 3 }, { parent = 4, count = 3 }]]
+  local launches = {}
+  for i, list in ipairs { one, two } do
+    local exit, out, err = shell.sppo({ 'repl', '-e', code:format(list) },
+      { SPPO_CUDA_ATTENTION = 'cudnn' })
+    lu.assertEquals(exit, 0, err)
+    if out:find 'skip' then lu.skip 'a real device counts nothing' end
+    launches[i] = tonumber(out)
+  end
+  -- Two parts: three gathers, cuDNN and a merge each.
+  lu.assertEquals(launches, { 10, 10 })
 end
 
 return tests

@@ -56,11 +56,15 @@ each({ 0.1, 2 }, 'softcap', function(cap) return case(45, 2, 2, 8, { softcap = c
 each({ 0.25 }, 'scale', function(scale) return case(12, 1, 1, 7, { scale = scale }) end)
 -- Windows that end inside a segment, in an ancestor, at a tile's edge, and one wider than the text.
 each({ 1, 3, 9, 20, 31, 32, 33, 64, 2 ^ 31 - 1 }, 'window',
-  function(window) return case(150, 1, 2, 4, { window = window }) end)
+  function(window) return case(150, 1, 2, 8, { window = window }) end)
 -- The same of texts that nothing continues.
 each({ 1, 7, 33 }, 'window_of_texts', function(window)
   local list = { { count = 40 }, { count = 3 }, { count = 70 } }
   return case(113, 2, 2, 8, { window = window }, list)
+end)
+-- Around the length of the longest.
+each({ 2, 3, 4 }, 'window_of_short_texts', function(window)
+  return case(8, 2, 2, 8, { window = window }, { { count = 3 }, { count = 2 }, { count = 3 } })
 end)
 each({ 7 }, 'gemma', function(window)
   return case(40, 1, 2, 256, { softcap = 3, window = window, scale = 0.1 })
