@@ -23,7 +23,7 @@ static void tell(news what, const char *format, ...) {
     told[what] = true;
     va_list args;
     va_start(args, format);
-    fprintf(stderr, "sppo: attention on 'cuda': ");
+    fprintf(stderr, "attention on 'cuda': ");
     vfprintf(stderr, format, args);
     fprintf(stderr, "\n");
     va_end(args);

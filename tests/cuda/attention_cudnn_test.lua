@@ -35,8 +35,8 @@ local function need_cudnn()
   if err:find('no cuDNN', 1, true) then lu.skip(err) end
 end
 
-local own_says = "sppo: attention on 'cuda': our own kernel"
-local cudnn_says = "sppo: attention on 'cuda': cuDNN\n"
+local own_says = "attention on 'cuda': our own kernel"
+local cudnn_says = "attention on 'cuda': cuDNN\n"
 
 --- What is printed and said; it ends well.
 local function runs(...)

@@ -22,6 +22,8 @@ local not_run = {
   ['sppo rank models/PairRM answers.jsonl'] = 'no PairRM here; tests/lua/pairrm_test.lua runs it',
   ['sppo rank models/PairRM answers.jsonl --json | head -1'] = 'the same',
   ['sppo run recipes/tiny.lua policy.device=cuda'] = 'a build with CUDA; tests/cuda/tiny_test.lua',
+  ['SPPO_CUDA_ATTENTION=cudnn sppo run recipes/tiny.lua policy.device=cuda'] =
+    'the same; tests/cuda/attention_cudnn_test.lua',
   ['sppo gen MODEL "Describe the sea." --device cuda --dtype q8_0'] =
     'the same; tests/cuda/verbs_test.lua',
   ['sppo test cuda/'] = 'the same',
