@@ -112,7 +112,4 @@ cudnnBackendDescriptor_t sppo__graph_end(sppo__graph *g);
 int64_t sppo__graph_find_engine(sppo__graph *g, const sppo__sdpa_shape *shape, const char *json,
                                 cudnnHandle_t handle, char *reason, size_t room);
 
-/* SPPO_ERR_DEVICE where there is no cuDNN. */
-sppo_status sppo__graph_need_library(const char *op);
-
 #endif

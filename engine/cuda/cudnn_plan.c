@@ -22,22 +22,32 @@ struct sppo__sdpa_plan {
 static struct sppo__sdpa_plan *plans;
 static cudnnHandle_t handle;
 
-static sppo_status open_library(const char *op) {
-    sppo_status st = sppo__graph_need_library(op);
-    if (st || handle) return st;
+/* The library's handle, on the backend's stream; NULL or why there is none. */
+static const char *open_library(char *why, size_t room) {
+    char text[200] = "";
+    const char *missing = sppo__cudnn_load();
+    if (missing) return missing;
     cudnnStatus_t status = sppo__cudnn.open(&handle);
     if (status == CUDNN_STATUS_SUCCESS)
         status = sppo__cudnn.set_stream(handle, sppo__cuda_stream());
-    if (status == CUDNN_STATUS_SUCCESS) return SPPO_OK;
-    char text[300] = "";
+    if (status == CUDNN_STATUS_SUCCESS) return NULL;
     sppo__cudnn.last_error(text, sizeof text);
-    return sppo__fail(SPPO_ERR_DEVICE, TEXT_CUDNN, op, "the library's handle",
-                      sppo__cudnn.status_text(status), text);
+    snprintf(why, room, "it does not open: %s (%s)", sppo__cudnn.status_text(status), text);
+    return why;
+}
+
+const char *sppo__sdpa_missing(void) {
+    static bool done;
+    static char why[300];
+    static const char *result;
+    if (!done) result = open_library(why, sizeof why);
+    done = true;
+    return result;
 }
 
 /* ---- plans ---- */
 
-static void compile(struct sppo__sdpa_plan *p) {
+static void make_plan(struct sppo__sdpa_plan *p) {
     sppo__graph *g = &p->graph;
     int64_t got = 0;
     if (!sppo__graph_find_engine(g, &p->shape, NULL, handle, p->reason, sizeof p->reason)) return;
@@ -49,6 +59,18 @@ static void compile(struct sppo__sdpa_plan *p) {
     sppo__graph_finish(g, p->plan);
     sppo__graph_get(g, p->plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, &got,
                     &p->workspace);
+}
+
+/* A call that cuDNN refuses leaves no plan either: another release may know another graph. */
+static void compile(struct sppo__sdpa_plan *p) {
+    const sppo__graph *g = &p->graph;
+    make_plan(p);
+    if (g->status != CUDNN_STATUS_SUCCESS) {
+        p->plan = NULL;
+        snprintf(p->reason, sizeof p->reason, "it refuses %s: %s (%s)", g->failed,
+                 sppo__cudnn.status_text(g->status), g->text);
+    }
+    if (!p->plan) sppo__graph_free(&p->graph);
 }
 
 static bool same(const sppo__sdpa_shape *a, const sppo__sdpa_shape *b) {
@@ -68,21 +90,15 @@ static struct sppo__sdpa_plan *find(const sppo__sdpa_shape *shape) {
 sppo_status sppo__sdpa_plan_of(const char *op, const sppo__sdpa_shape *shape,
                                const sppo__sdpa_plan **out) {
     struct sppo__sdpa_plan *p = find(shape);
-    sppo_status st = p ? SPPO_OK : open_library(op);
-    if (st) return st;
     if (!p) {
+        const char *why = sppo__sdpa_missing();
+        if (why) return sppo__fail(SPPO_ERR_DEVICE, TEXT_CUDNN_MISSING, op, why);
         p = calloc(1, sizeof *p);
         if (!p)
             return sppo__fail(SPPO_ERR_MEMORY, TEXT_MEMORY, op, (double)sizeof *p / 1048576, 0.0,
                               "");
         p->shape = *shape;
         compile(p);
-        st = sppo__graph_result(&p->graph, op);
-        if (st) {
-            sppo__graph_free(&p->graph);
-            free(p);
-            return st;
-        }
         p->next = plans;
         plans = p;
     }

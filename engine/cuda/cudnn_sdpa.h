@@ -80,7 +80,8 @@ sppo_status sppo__sdpa_support_of(const char *device, const sppo__sdpa_shape *sh
 typedef struct sppo__sdpa_plan sppo__sdpa_plan;
 
 /* The plan of a shape, made when it is first asked for and kept; borrowed. *out is NULL where no
- * engine runs it, sppo__sdpa_reason says why. `op` is for the text of errors. */
+ * engine runs it or cuDNN refuses a call, sppo__sdpa_reason says why. `op` is for the text of
+ * errors. */
 sppo_status sppo__sdpa_plan_of(const char *op, const sppo__sdpa_shape *shape,
                                const sppo__sdpa_plan **out);
 const char *sppo__sdpa_reason(const sppo__sdpa_shape *shape);
@@ -97,7 +98,8 @@ sppo_status sppo__sdpa_run(const char *op, const sppo__sdpa_plan *plan,
 /* cuDNN's version. */
 sppo_status sppo__sdpa_version(int *major, int *minor, int *patch);
 
-/* Why there is no cuDNN, NULL if there is one. Loads it when first asked. */
+/* Why there is no cuDNN for the GPU at hand, NULL if there is one. Loads and opens it when first
+ * asked. */
 const char *sppo__sdpa_missing(void);
 
 #endif

@@ -9,17 +9,13 @@
 
 enum { MOST_ENGINES = 16 };
 
-const char *sppo__sdpa_missing(void) {
-    return sppo__cudnn_load();
-}
-
-sppo_status sppo__graph_need_library(const char *op) {
+static sppo_status need_library(void) {
     const char *why = sppo__cudnn_load();
-    return why ? sppo__fail(SPPO_ERR_DEVICE, TEXT_CUDNN_MISSING, op, why) : SPPO_OK;
+    return why ? sppo__fail(SPPO_ERR_DEVICE, TEXT_CUDNN_MISSING, "cudnn", why) : SPPO_OK;
 }
 
 sppo_status sppo__sdpa_version(int *major, int *minor, int *patch) {
-    sppo_status st = sppo__graph_need_library("cudnn");
+    sppo_status st = need_library();
     if (st) return st;
     int version = (int)sppo__cudnn.version();
     *major = version / 10000;
@@ -80,7 +76,7 @@ int64_t sppo__graph_find_engine(sppo__graph *g, const sppo__sdpa_shape *shape, c
 
 sppo_status sppo__sdpa_support_of(const char *device, const sppo__sdpa_shape *shape,
                                   sppo__sdpa_support *out) {
-    sppo_status st = sppo__graph_need_library("cudnn");
+    sppo_status st = need_library();
     if (st) return st;
     sppo__graph g;
     int64_t got = 0;
