@@ -408,7 +408,27 @@ static void test_faults(bool print) {
         }
 }
 
-/* No engine is no error: there is no plan, and cuDNN's reason is kept. */
+static cudnnStatus_t refuse_reductions(cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t name,
+                                       cudnnBackendAttributeType_t type, int64_t count,
+                                       const void *values) {
+    if (name == CUDNN_ATTR_REDUCTION_OPERATOR) return CUDNN_STATUS_NOT_SUPPORTED;
+    return true_set(d, name, type, count, values);
+}
+
+/* A call that cuDNN refuses is no error: there is no plan, and what it said is kept. */
+static void test_refused_call(void) {
+    const sppo__sdpa_plan *plan = NULL;
+    sppo__sdpa_shape s = filled((sppo__sdpa_shape){.mask = SPPO_SDPA_CAUSAL});
+    s.D = 80;
+    true_set = sppo__cudnn.set;
+    sppo__cudnn.set = refuse_reductions;
+    expect(!sppo__sdpa_plan_of("cudnn_test", &s, &plan) && !plan &&
+               strstr(sppo__sdpa_reason(&s), "it refuses a reduction: CUDNN_STATUS_NOT_SUPPORTED"),
+           "a call that is refused", 0);
+    sppo__cudnn.set = true_set;
+}
+
+/* Nor is a shape without an engine. */
 static void test_no_engine(void) {
     const sppo__sdpa_plan *plan = NULL;
     sppo__sdpa_shape odd = filled((sppo__sdpa_shape){.mask = SPPO_SDPA_CAUSAL});
@@ -429,6 +449,7 @@ int main(int argc, char **argv) {
     for (size_t i = 0; i < sizeof variants / sizeof *variants; i++)
         test_variant(variants[i].name, filled(variants[i].shape), print);
     test_faults(print);
+    test_refused_call();
     test_no_engine();
     printf("%d passed, %d failed\n", passed, failed);
     return failed ? 1 : 0;
