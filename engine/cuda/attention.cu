@@ -9,6 +9,8 @@
  *             4 D operations a pair of row and key; keys are read once for 8 rows. Limit: shared
  *             memory and f32 units; with few rows (decoding) too few blocks for the chip */
 
+#include <cuda_bf16.h>
+
 #include "cuda/attention.h"
 #include "cuda/attention_parts.h"
 
@@ -30,7 +32,9 @@ static __device__ inline void append(const attention &a, int64_t pair, int lo, i
     }
 }
 
-template <int CHUNKS> static __global__ void attention_kernel(attention a, float *out, float *lse) {
+template <int CHUNKS>
+static __global__ void attention_kernel(attention a, float *out, float *lse,
+                                        __nv_bfloat16 *rounded) {
     DYNAMIC_SHARED(float, shared);
     float *q = shared, *tile = q + ROWS * a.D, *weights = tile + TILE * a.S;
     int lane = (int)threadIdx.x % WARP, warp = (int)threadIdx.x / WARP;
@@ -96,20 +100,36 @@ template <int CHUNKS> static __global__ void attention_kernel(attention a, float
         UNROLL
         for (int c = 0; c < CHUNKS; c++) {
             int d = lane + c * WARP;
-            if (d < a.D) out[row[i].head * a.D + d] = sum_v[i][c] * share;
+            if (d >= a.D) continue;
+            float y = sum_v[i][c] * share;
+            out[row[i].head * a.D + d] = y;
+            if (rounded) rounded[row[i].head * a.D + d] = __float2bfloat16_rn(y);
         }
         if (lane == 0) lse[row[i].head] = maximum[i] + logf(sum[i]);
     }
 }
 
-template <int CHUNKS> static void launch(const attention *a, float *out, float *lse) {
+typedef struct forward {
+    attention a;
+    float *out, *lse;
+} forward;
+
+template <int CHUNKS> static void launch(const forward *f, void *rounded) {
+    const attention *a = &f->a;
     int64_t blocks = ((int64_t)a->tree.tokens * a->G + ROWS - 1) / ROWS * a->kv_heads;
-    LAUNCH(attention_kernel<CHUNKS>, (unsigned)blocks, THREADS, attention_shared(a), *a, out, lse);
+    LAUNCH(attention_kernel<CHUNKS>, (unsigned)blocks, THREADS, attention_shared(a), *a, f->out,
+           f->lse, (__nv_bfloat16 *)rounded);
+}
+
+static void launch_later(const void *arguments, void *rounded) {
+    const forward *f = (const forward *)arguments;
+    FOR_HEAD_SIZE(&f->a, launch, f, rounded);
 }
 
 /* in: q, k, v; out: out, lse. */
 sppo_status sppo_cuda_attention(sppo__call *c) {
-    attention a;
+    forward f;
+    attention &a = f.a;
     bool done;
     if (!c->in[0]->shape[0]) return SPPO_OK;
     sppo_status st = sppo__cuda_attention_by_parts(c, &done);
@@ -122,6 +142,7 @@ sppo_status sppo_cuda_attention(sppo__call *c) {
         a.page_stride = kv->page_stride;
         a.pages = (float *)kv->storage->data + c->i[0] * kv->kv_heads * kv->head_stride;
     }
-    FOR_HEAD_SIZE(&a, launch, &a, sppo__f32(c->out[0]), sppo__f32(c->out[1]));
-    return sppo__cuda_launched(c);
+    f.out = sppo__f32(c->out[0]);
+    f.lse = sppo__f32(c->out[1]);
+    return sppo__cuda_later(c, launch_later, &f, sizeof f);
 }

@@ -24,7 +24,12 @@ extern "C" {
 
 extern const sppo__kernel sppo__cuda_kernels[SPPO_OP_COUNT];
 
+/* The stream, with what waited for it sent off first (later.c): to be asked for again by each call
+ * that puts something on it. */
 cudaStream_t sppo__cuda_stream(void);
+
+/* Whether SPPO_SYNC=1 is set. */
+bool sppo__cuda_synchronous(void);
 
 /* SPPO_ERR_DEVICE with the op's name and CUDA's text, unless `e` is cudaSuccess. */
 sppo_status sppo__cuda_result(const char *op, cudaError_t e);
@@ -32,6 +37,31 @@ sppo_status sppo__cuda_result(const char *op, cudaError_t e);
 /* After a launch: what was wrong with it. With SPPO_SYNC=1 in the environment it waits for the
  * kernel, so that an error inside it is named by its own op instead of a later one. */
 sppo_status sppo__cuda_launched(const sppo__call *c);
+
+/* A kernel's launch; `rounded`: where it also writes its first output in bf16, or NULL. */
+typedef void (*sppo__cuda_launch)(const void *arguments, void *rounded);
+
+/* Launches what makes output 0 of c, now or when the next op is known (later.c); `arguments`, at most
+ * SPPO_CUDA_LATER_BYTES of them, are copied. */
+enum { SPPO_CUDA_LATER_BYTES = 640 };
+sppo_status sppo__cuda_later(const sppo__call *c, sppo__cuda_launch launch, const void *arguments,
+                             size_t bytes);
+
+/* The arguments of what waits, if it is an `op`; borrowed until anything uses the stream. Who does
+ * its work says `taken` before that. */
+const void *sppo__cuda_waiting(sppo__op op);
+void sppo__cuda_taken(void);
+
+/* If what waits makes the `count` values of x: launches it so that it writes them to `rounded`, in
+ * bf16, as well. */
+bool sppo__cuda_rounds(const void *x, int64_t count, void *rounded);
+
+/* Takes over the release of `data` while something waits that may use it: it is given back once
+ * that is launched. */
+bool sppo__cuda_keeps(void *data);
+
+/* Launches what waits. */
+void sppo__cuda_flush(void);
 
 /* Position in its text of each token of `at`, on the device; of the last batch asked for, borrowed
  * until the next call. */

@@ -24,7 +24,12 @@ static int64_t staged;       // bytes of it in use
 static cudaError_t refused;  // why the last request for memory failed
 
 cudaStream_t sppo__cuda_stream(void) {
+    sppo__cuda_flush();
     return stream;
+}
+
+bool sppo__cuda_synchronous(void) {
+    return synchronous;
 }
 
 /* Why there is no device. Versions are 1000 * major + 10 * minor; without a driver its is 0. */
@@ -121,6 +126,12 @@ sppo_status sppo__cuda_launched(const sppo__call *c) {
     return sppo__cuda_result(sppo__op_name(c->op), e);
 }
 
+static cudaError_t wait_for_stream(void) {
+    cudaError_t e = cudaStreamSynchronize(sppo__cuda_stream());
+    if (e == cudaSuccess) staged = 0;
+    return e;
+}
+
 static void *try_take(int64_t bytes) {
     void *data = NULL;
     refused = cudaMallocAsync(&data, (size_t)bytes, stream);
@@ -138,24 +149,18 @@ static void *take(int64_t bytes) {
     sppo__block_count();
     void *data = try_take(bytes);
     if (data) return data;
-    if (cudaStreamSynchronize(stream) == cudaSuccess) cudaMemPoolTrimTo(pool, 0);
+    if (wait_for_stream() == cudaSuccess) cudaMemPoolTrimTo(pool, 0);
     return try_take(bytes);
 }
 
 /* A failure means that an earlier call failed: the next one says so. */
 static void give(void *data) {
-    cudaFreeAsync(data, stream);
+    if (!sppo__cuda_keeps(data)) cudaFreeAsync(data, stream);
 }
 
 static sppo_status zero(const char *op, void *data, int64_t bytes) {
     if (!bytes) return SPPO_OK;
-    return sppo__cuda_result(op, cudaMemsetAsync(data, 0, (size_t)bytes, stream));
-}
-
-static cudaError_t wait_for_stream(void) {
-    cudaError_t e = cudaStreamSynchronize(stream);
-    if (e == cudaSuccess) staged = 0;
-    return e;
+    return sppo__cuda_result(op, cudaMemsetAsync(data, 0, (size_t)bytes, sppo__cuda_stream()));
 }
 
 static cudaError_t copy_staged(void *dst, const void *src, int64_t bytes) {
@@ -163,7 +168,7 @@ static cudaError_t copy_staged(void *dst, const void *src, int64_t bytes) {
     if (e != cudaSuccess) return e;
     char *place = memcpy(staging + staged, src, (size_t)bytes);
     staged += (bytes + STAGED_ALIGN - 1) / STAGED_ALIGN * STAGED_ALIGN;
-    return cudaMemcpyAsync(dst, place, (size_t)bytes, cudaMemcpyHostToDevice, stream);
+    return cudaMemcpyAsync(dst, place, (size_t)bytes, cudaMemcpyHostToDevice, sppo__cuda_stream());
 }
 
 /* The caller may change or read the host's side at once: little on its way up is staged, all else
@@ -175,7 +180,7 @@ static sppo_status copy(const char *op, sppo__cuda_way way, void *dst, const voi
                                                        : cudaMemcpyDeviceToDevice;
     if (way == SPPO_CUDA_UP && bytes <= STAGED_MOST)
         return sppo__cuda_result(op, copy_staged(dst, src, bytes));
-    cudaError_t e = cudaMemcpyAsync(dst, src, (size_t)bytes, kind, stream);
+    cudaError_t e = cudaMemcpyAsync(dst, src, (size_t)bytes, kind, sppo__cuda_stream());
     if (e == cudaSuccess && way != SPPO_CUDA_INSIDE) e = wait_for_stream();
     return sppo__cuda_result(op, e);
 }

@@ -1,7 +1,9 @@
 /* elementwise.cu - value by value, one thread each: grid ceil(n / 128). Limit: memory; a forward op
  * moves 4 bytes for each input and output value, a backward op reads its outputs too. */
 
-#include "cuda/kernel.h"
+#include <cuda_bf16.h>
+
+#include "cuda/operands.h"
 
 // gelu(x) = 0.5 x (1 + tanh(u)), u = sqrt(2 / pi) (x + 0.044715 x^3)
 #define GELU_SLOPE 0.7978845608f
@@ -89,6 +91,16 @@ static __global__ void forward_kernel(float *y, const float *a, const float *b, 
     if (i < n) y[i] = forward<op>(a[i], b ? b[i] : 0.0f, f0, f1);
 }
 
+/* What often stands before a product, and may be asked for its values in bf16 as well. */
+template <sppo__op op>
+static __global__ void rounding_kernel(operands p, __nv_bfloat16 *rounded) {
+    int64_t i = thread_value();
+    if (i >= p.count) return;
+    float y = forward<op>(p.a[i], p.b[i], 0, 0);
+    p.y[i] = y;
+    if (rounded) rounded[i] = __float2bfloat16_rn(y);
+}
+
 /* One output after the other: both gradients may be the same tensor's. */
 template <sppo__op op>
 static __global__ void backward_kernel(float *da, float *db, const float *dy, const float *a,
@@ -113,6 +125,18 @@ template <sppo__op op> static sppo_status run_forward(sppo__call *c) {
     return sppo__cuda_launched(c);
 }
 
+template <sppo__op op> static void launch_later(const void *arguments, void *rounded) {
+    const operands *p = (const operands *)arguments;
+    LAUNCH(rounding_kernel<op>, blocks_for(p->count), THREADS, 0, *p, (__nv_bfloat16 *)rounded);
+}
+
+/* The launch waits for the op that reads the output. */
+template <sppo__op op> static sppo_status run_later(sppo__call *c) {
+    operands p = {values(c->out[0]), values(c->in[0]), values(c->in[1]),
+                  sppo_tensor_count(c->in[0])};
+    return p.count ? sppo__cuda_later(c, launch_later<op>, &p, sizeof p) : SPPO_OK;
+}
+
 template <sppo__op op> static sppo_status run_backward(sppo__call *c) {
     int64_t n = sppo_tensor_count(c->in[0]);
     if (!n) return SPPO_OK;
@@ -125,12 +149,16 @@ template <sppo__op op> static sppo_status run_backward(sppo__call *c) {
     sppo_status sppo_cuda_##name(sppo__call *c) { \
         return run_forward<SPPO_OP_##NAME>(c); \
     }
+#define LATER(NAME, name) \
+    sppo_status sppo_cuda_##name(sppo__call *c) { \
+        return run_later<SPPO_OP_##NAME>(c); \
+    }
 #define BACKWARD(NAME, name) \
     sppo_status sppo_cuda_##name##_backward(sppo__call *c) { \
         return run_backward<SPPO_OP_##NAME##_BACKWARD>(c); \
     }
 
-FORWARD(ADD, add)
+LATER(ADD, add)
 FORWARD(SUB, sub)
 FORWARD(MUL, mul)
 BACKWARD(MUL, mul)
@@ -143,9 +171,9 @@ FORWARD(RELU, relu)
 BACKWARD(RELU, relu)
 FORWARD(LOG_SIGMOID, log_sigmoid)
 BACKWARD(LOG_SIGMOID, log_sigmoid)
-FORWARD(SWIGLU, swiglu)
+LATER(SWIGLU, swiglu)
 BACKWARD(SWIGLU, swiglu)
-FORWARD(GEGLU, geglu)
+LATER(GEGLU, geglu)
 BACKWARD(GEGLU, geglu)
 FORWARD(SOFTCAP, softcap)
 BACKWARD(SOFTCAP, softcap)

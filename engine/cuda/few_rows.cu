@@ -1,6 +1,7 @@
 /* few_rows.cu - products of few rows with bf16 or q8_0 weights: what decoding consists of.
  *
- * few_rows    grid: blocks of 8 outputs of up to 4 weights, times groups of 8 rows; block 128. A
+ * few_rows    grid: groups of 8 rows times blocks of 8 outputs of up to 4 weights; block 128. Groups
+ *             of one block are neighbours, so that all but the first find its weights in L2. A
  *             warp makes 2 outputs of 1 or 8 rows: its lanes read each pair of neighbours of a
  *             weight's row once, as it is stored, and it becomes f32 in registers; rows of x stay
  *             f32. 2 R N K operations; weights are read once for 8 rows. Limit: memory for one
@@ -39,7 +40,8 @@ static __device__ inline float2 pair_of(const void *w, int64_t n, int64_t K, int
 
 template <sppo_dtype dtype, bool even, int ROWS>
 static __global__ void few_rows_kernel(few_rows p) {
-    int64_t block = blockIdx.x, first = (int64_t)blockIdx.y * ROWS;
+    unsigned groups = (unsigned)((p.R + ROWS - 1) / ROWS);
+    int64_t block = blockIdx.x / groups, first = (int64_t)(blockIdx.x % groups) * ROWS;
     int which = 0, lane = (int)threadIdx.x % WARP;
     while (block >= p.blocks[which]) block -= p.blocks[which++];
     const void *w = p.weight[which];
@@ -73,9 +75,9 @@ static __global__ void few_rows_kernel(few_rows p) {
 
 /* dtype: bf16 or q8_0. */
 template <sppo_dtype dtype, bool even> static void launch(const few_rows &p, unsigned blocks) {
-    dim3 groups(blocks, (unsigned)((p.R + GROUP - 1) / GROUP));
+    unsigned groups = (unsigned)((p.R + GROUP - 1) / GROUP);
     if (p.R == 1) LAUNCH((few_rows_kernel<dtype, even, 1>), blocks, THREADS, 0, p);
-    else LAUNCH((few_rows_kernel<dtype, even, GROUP>), groups, THREADS, 0, p);
+    else LAUNCH((few_rows_kernel<dtype, even, GROUP>), blocks * groups, THREADS, 0, p);
 }
 
 sppo_status sppo__cuda_few_rows(const sppo__call *c, const sppo__cuda_multiply_call *from) {
@@ -94,7 +96,7 @@ sppo_status sppo__cuda_few_rows(const sppo__call *c, const sppo__cuda_multiply_c
         even = even && (uintptr_t)from->weight[i] % sizeof(float2) == 0;
     }
     if (!p.R || !blocks) return SPPO_OK;
-    if (blocks > INT32_MAX)
+    if (blocks * ((p.R + GROUP - 1) / GROUP) > INT32_MAX)
         return sppo__fail(SPPO_ERR_DEVICE, TEXT_CUDA_SIZE, sppo__op_name(c->op),
                           (long long)blocks * BLOCK_OUTPUTS);
     bool q8 = from->dtype == SPPO_DTYPE_Q8_0;

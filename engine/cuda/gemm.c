@@ -16,9 +16,10 @@ static sppo_status result(const char *op, cublasStatus_t status) {
 }
 
 static sppo_status open_library(const char *op) {
+    cudaStream_t stream = sppo__cuda_stream();  // what waits goes before the product
     if (handle) return SPPO_OK;
     sppo_status st = result(op, cublasCreate(&handle));
-    return st ? st : result(op, cublasSetStream(handle, sppo__cuda_stream()));
+    return st ? st : result(op, cublasSetStream(handle, stream));
 }
 
 static sppo_status check_sizes(const char *op, int64_t M, int64_t N, int64_t K) {

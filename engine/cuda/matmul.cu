@@ -1,7 +1,7 @@
 /* matmul.cu - products with weights, by cuBLAS (gemm.c) or for few rows few_rows.cu, and biases.
  *
  * linear              f32 weights: f32 products. bf16 and q8_0 weights: x is rounded to bf16 first,
- *                     sums are f32; q8_0 becomes bf16. Up to 8 rows of bf16 (16 of q8_0): our own
+ *                     sums are f32; q8_0 becomes bf16. Up to 8 rows of bf16 (64 of q8_0): our own
  *                     kernel, one launch for all weights, x stays f32. 2 R N K operations. Limit:
  *                     tensor cores, or memory below about 300 rows
  * linear_backward     the same for dx and for the gradient of each f32 weight; dy is rounded too;
@@ -22,7 +22,8 @@ sppo_status sppo__cuda_round(const sppo__call *c, const void *x, int64_t count, 
         sppo_status st =
             sppo__work_new(memory, SPPO_DEVICE_CUDA, count * 2, false, sppo__op_name(c->op));
         if (st) return st;
-        st = sppo__cuda_convert(c, x, SPPO_DTYPE_F32, (*memory)->data, dtype, count, count);
+        if (sppo__cuda_rounds(x, count, (*memory)->data)) st = sppo__cuda_launched(c);
+        else st = sppo__cuda_convert(c, x, SPPO_DTYPE_F32, (*memory)->data, dtype, count, count);
         if (st) return st;
     }
     *out = (*memory)->data;

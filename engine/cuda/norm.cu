@@ -1,33 +1,63 @@
 /* norm.cu - row normalisations, one block a row of R rows, D columns. A row's sums depend on D
  * alone.
  *
- * rms_norm             grid R, block 32..256. Moves 12 D bytes a row (x twice). Limit: memory
+ * rms_norm             grid R, block 32..256. Moves 12 D bytes a row (x twice), 2 D more where a
+ *                      product wants y in bf16. If x is a sum whose launch waited, makes that too:
+ *                      24 D bytes for both, where two launches move 24 D as well. Limit: memory
  * rms_norm_backward    dx the same with 24 D bytes; dweight: grid ceil(D / 32), block 32 x 4, reads
  *                      x and dy once. Limit: memory; for D below 4,096 too few blocks for that
  * layer_norm           the same as rms_norm, x three times: 16 D bytes a row
  * layer_norm_backward  the same as rms_norm_backward; dbias like dweight, reads dy once */
 
-#include "cuda/kernel.h"
+#include <cuda_bf16.h>
 
-static __global__ void rms_norm_kernel(float *y, float *scale, const float *x, const float *weight,
-                                       int64_t D, float eps, float offset) {
+#include "cuda/operands.h"
+
+typedef struct rms_norm {
+    operands of;  // of.y is x, and what makes it, where that waited for this (later.c)
+    float *y, *scale;
+    const float *weight;
+    int64_t R, D;
+    float eps, offset;
+} rms_norm;
+
+/* A thread reads again what it wrote itself. */
+static __global__ void rms_norm_kernel(rms_norm n, __nv_bfloat16 *rounded) {
     __shared__ float parts[WARP];
-    x += (int64_t)blockIdx.x * D;
-    y += (int64_t)blockIdx.x * D;
+    int64_t row = (int64_t)blockIdx.x * n.D;
+    float *x = n.of.y + row;
     float sum = 0;
-    for (int64_t i = threadIdx.x; i < D; i += blockDim.x) sum += x[i] * x[i];
-    float s = 1.0f / sqrtf(block_sum(sum, parts) / (float)D + eps);
-    if (threadIdx.x == 0) scale[blockIdx.x] = s;
-    for (int64_t i = threadIdx.x; i < D; i += blockDim.x) y[i] = x[i] * s * (offset + weight[i]);
+    for (int64_t i = threadIdx.x; i < n.D; i += blockDim.x) {
+        if (n.of.a) x[i] = n.of.a[row + i] + n.of.b[row + i];
+        sum += x[i] * x[i];
+    }
+    float s = 1.0f / sqrtf(block_sum(sum, parts) / (float)n.D + n.eps);
+    if (threadIdx.x == 0) n.scale[blockIdx.x] = s;
+    for (int64_t i = threadIdx.x; i < n.D; i += blockDim.x) {
+        float y = x[i] * s * (n.offset + n.weight[i]);
+        n.y[row + i] = y;
+        if (rounded) rounded[row + i] = __float2bfloat16_rn(y);
+    }
+}
+
+static void launch_rms_norm(const void *arguments, void *rounded) {
+    const rms_norm *n = (const rms_norm *)arguments;
+    LAUNCH(rms_norm_kernel, (unsigned)n->R, threads_for(n->D, ROW_THREADS), 0, *n,
+           (__nv_bfloat16 *)rounded);
 }
 
 /* in: x, weight; out: y, scale. */
 sppo_status sppo_cuda_rms_norm(sppo__call *c) {
     int64_t R = sppo__rows(c->in[0]), D = sppo__columns(c->in[0]);
     if (!R || !D) return SPPO_OK;
-    LAUNCH(rms_norm_kernel, (unsigned)R, threads_for(D, ROW_THREADS), 0, sppo__f32(c->out[0]),
-           sppo__f32(c->out[1]), sppo__f32(c->in[0]), sppo__f32(c->in[1]), D, c->f[0], c->f[1]);
-    return sppo__cuda_launched(c);
+    rms_norm n = {{sppo__f32(c->in[0]), NULL, NULL, R * D}, sppo__f32(c->out[0]),
+                  sppo__f32(c->out[1]), sppo__f32(c->in[1]), R, D, c->f[0], c->f[1]};
+    const operands *before = (const operands *)sppo__cuda_waiting(SPPO_OP_ADD);
+    if (before && before->y == n.of.y && before->count == R * D) {
+        n.of = *before;
+        sppo__cuda_taken();
+    }
+    return sppo__cuda_later(c, launch_rms_norm, &n, sizeof n);
 }
 
 /* With h = x * scale, w = offset + weight: dx += scale * (dy * w - h * mean(dy * w * h)). */

@@ -117,15 +117,18 @@ disentangled_sizes sppo__disentangled_sizes(const sppo__call *c);
 enum {
     CUDA_REDUCE_PARTS = 1024,
     CUDA_FEW_ROWS = 8,
+    CUDA_FEW_Q8_ROWS = 64,
     CUDA_UNPACKED_BYTES = 16 << 20  // of a q8_0 weight as bf16, at once
 };
 
-/* Rows up to which our own kernel is meant to be the faster one: one pass over the weights; of q8_0
- * two, for those cost cuBLAS a copy in bf16. Estimates. f32 always goes to cuBLAS, so that what
- * training computes with it does not depend on how a batch was cut. */
+/* Rows up to which our own kernel is meant to be the faster one: for bf16 one pass over the weights.
+ * q8_0 would cost cuBLAS a copy in bf16, 5 bytes moved a value, which on an H100 takes as long as the
+ * f32 products of about 50 rows; and a batch that decodes should not need two launches for each 16
+ * MiB. Estimates. f32 always goes to cuBLAS, so that what training computes with it does not depend
+ * on how a batch was cut. */
 static inline bool cuda_few_rows(sppo_dtype dtype, int64_t R) {
     if (dtype == SPPO_DTYPE_F32) return false;
-    return R <= (dtype == SPPO_DTYPE_Q8_0 ? 2 * CUDA_FEW_ROWS : CUDA_FEW_ROWS);
+    return R <= (dtype == SPPO_DTYPE_Q8_0 ? CUDA_FEW_Q8_ROWS : CUDA_FEW_ROWS);
 }
 
 /* Rows of a q8_0 weight that become bf16 at once. */

@@ -135,10 +135,10 @@ local function q8_products(x, a, b)
   return want, got
 end
 
---- Up to 16 rows our own kernel, x in f32; then bf16.
+--- Up to 64 rows our own kernel, x in f32; then bf16.
 function tests.test_linear_q8_0()
   for _, K in ipairs { 32, 64, 96, 416 } do
-    for _, R in ipairs { 0, 1, 2, 7, 8, 9, 15, 16, 17, 65 } do
+    for _, R in ipairs { 0, 1, 2, 7, 8, 9, 16, 17, 64, 65 } do
       for _, N in ipairs { 1, 7, 8, 9, 70 } do
         sppo.scope(function()
           local x = sppo.tensor(numbers(R * K, -1, 1, 1), { R, K })
@@ -146,7 +146,7 @@ function tests.test_linear_q8_0()
           local b = ops.pack(sppo.tensor(numbers(13 * K, -1, 1, 3), { 13, K }), 'q8_0')
           local want, got = q8_products(x, a, b)
           for i = 1, 2 do
-            compare.close(got[i]:tolist(), want[i]:tolist(), R > 16 and 8e-3 or 4e-6,
+            compare.close(got[i]:tolist(), want[i]:tolist(), R > 64 and 8e-3 or 4e-6,
               ('q8_0: %d rows, %d of %d: product %d'):format(R, N, K, i), math.sqrt(K))
           end
         end)
@@ -159,7 +159,7 @@ end
 function tests.test_linear_q8_0_in_pieces()
   sppo.scope(function()
     local K, N = 262144, 33
-    local x = sppo.tensor(numbers(17 * K, -1, 1, 1), { 17, K })
+    local x = sppo.zeros({ 65, K }):uniform_(-1, 1, 1)
     local w = sppo.zeros({ N, K }):uniform_(-1, 1, 2)
     local want, got = q8_products(x, ops.pack(w, 'q8_0'), ops.pack(w:narrow(1, 0, 1), 'q8_0'))
     for i = 1, 2 do
