@@ -1,6 +1,8 @@
 --- How the work and the state of a run are cut among its processes: contiguous parts of lists, and
 --- whole parameters, each with one process that keeps its optimizer state and updates it.
 
+local C = require('sppo.ffi').C
+
 local M = {}
 
 --- First and last of `count` things that are process `rank`'s; last < first if none is. Parts are
@@ -16,29 +18,30 @@ function M.part(count, rank, processes)
 end
 
 --- The process that keeps each parameter's optimizer state, by the parameter's name: the largest
---- are given out first, each to the process that has the fewest values.
+--- are given out first, each to the process that has the fewest bytes.
 ---@param parameters table[]  of nn.parameters()
 ---@param processes integer
 ---@return table<string, integer> owners  from 0
----@return integer[] values               that each process has, by rank + 1
+---@return integer[] bytes                of the parameters that each has, by rank + 1
 function M.owners(parameters, processes)
-  local order, owners, values = {}, {}, {}
+  local order, owners, bytes = {}, {}, {}
   for i, p in ipairs(parameters) do
-    order[i] = { name = p.name, count = p.owner[p.key]:count(), number = i }
+    order[i] = { name = p.name, number = i,
+      bytes = tonumber(C.sppo_tensor_bytes(p.owner[p.key].h)) }
   end
   table.sort(order, function(a, b)
-    if a.count ~= b.count then return a.count > b.count end
+    if a.bytes ~= b.bytes then return a.bytes > b.bytes end
     return a.number < b.number
   end)
-  for i = 1, processes do values[i] = 0 end
+  for i = 1, processes do bytes[i] = 0 end
   for _, p in ipairs(order) do
     local least = 1
     for i = 2, processes do
-      if values[i] < values[least] then least = i end
+      if bytes[i] < bytes[least] then least = i end
     end
-    owners[p.name], values[least] = least - 1, values[least] + p.count
+    owners[p.name], bytes[least] = least - 1, bytes[least] + p.bytes
   end
-  return owners, values
+  return owners, bytes
 end
 
 --- The parameters that are a process's, in their order.

@@ -2,6 +2,7 @@
 
 local lu = require 'luaunit'
 local shards = require 'sppo.shards'
+local tensor = require 'sppo.tensor'
 
 local tests = {}
 
@@ -21,8 +22,7 @@ end
 local function of_sizes(sizes)
   local list = {}
   for i, n in ipairs(sizes) do
-    list[i] = { name = 'p' .. i, key = 'weight',
-      owner = { weight = { count = function() return n end } } }
+    list[i] = { name = 'p' .. i, key = 'weight', owner = { weight = tensor.zeros { n } } }
   end
   return list
 end
@@ -30,16 +30,16 @@ end
 --- 5 to the first, 4 and 3 to the second, then 3 to the first and 3 to the second.
 function tests.test_owners()
   local list = of_sizes { 3, 5, 3, 4, 3 }
-  local owners, values = shards.owners(list, 2)
+  local owners, bytes = shards.owners(list, 2)
   lu.assertEquals(owners, { p2 = 0, p4 = 1, p1 = 1, p3 = 0, p5 = 1 })
-  lu.assertEquals(values, { 8, 10 })
+  lu.assertEquals(bytes, { 32, 40 })
   local names = {}
   for i, p in ipairs(shards.owned(list, owners, 1)) do names[i] = p.name end
   lu.assertEquals(names, { 'p1', 'p4', 'p5' })
   local _, alone = shards.owners(list, 1)
-  lu.assertEquals(alone, { 18 })
+  lu.assertEquals(alone, { 72 })
   local few, some = shards.owners(of_sizes { 2, 1 }, 3)
-  lu.assertEquals({ few, some }, { { p1 = 0, p2 = 1 }, { 2, 1, 0 } })
+  lu.assertEquals({ few, some }, { { p1 = 0, p2 = 1 }, { 8, 4, 0 } })
 end
 
 return tests

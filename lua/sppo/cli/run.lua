@@ -49,8 +49,8 @@ end
 ---@return integer?       exit code
 function M.execute(path, options, quiet)
   local comm = require 'sppo.comm'
+  host.catch_stop() -- before they join: one that a signal ends leaves the others waiting
   comm.start()
-  host.catch_stop()
   local p = require('sppo.cli.progress').new { quiet = quiet or not comm.first() }
   local begun, smaller
   options.stop = host.stop_requested

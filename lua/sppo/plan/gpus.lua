@@ -11,8 +11,6 @@ local sampling = require 'sppo.plan.sampling'
 local shards = require 'sppo.shards'
 local training = require 'sppo.plan.training'
 
-local C = require('sppo.ffi').C
-
 local M = {}
 
 ---@class sppo.plan.Gpus
@@ -28,10 +26,10 @@ local M = {}
 ---@field sharded? boolean
 
 --- The process with the largest part of the optimizer's state.
-local function fullest(values)
+local function fullest(bytes)
   local most = 1
-  for i = 2, #values do
-    if values[i] > values[most] then most = i end
+  for i = 2, #bytes do
+    if bytes[i] > bytes[most] then most = i end
   end
   return most - 1
 end
@@ -40,26 +38,18 @@ end
 --- that own them, weights to all others.
 local function sent_in_step(load, count)
   local model = load()
-  local parameters = nn.parameters(model.net)
-  local owners, whole, owned = shards.owners(parameters, count), 0, {}
-  for rank = 0, count - 1 do owned[rank] = 0 end
-  for _, p in ipairs(parameters) do
-    local bytes = tonumber(C.sppo_tensor_bytes(p.owner[p.key].h))
-    local owner = owners[p.name]
-    whole, owned[owner] = whole + bytes, owned[owner] + bytes
-  end
+  local _, owned = shards.owners(nn.parameters(model.net), count)
   model_of.release(model)
-  local most = 0
-  for rank = 0, count - 1 do
-    most = math.max(most, whole - owned[rank] + (count - 1) * owned[rank])
-  end
+  local whole, most = 0, 0
+  for _, bytes in ipairs(owned) do whole = whole + bytes end
+  for _, bytes in ipairs(owned) do most = math.max(most, whole - bytes + (count - 1) * bytes) end
   return most
 end
 
 local function train_peak(plan, run, count, sharded)
   local owned = sharded and function(parameters)
-    local owners, values = shards.owners(parameters, count)
-    return shards.owned(parameters, owners, fullest(values))
+    local owners, bytes = shards.owners(parameters, count)
+    return shards.owned(parameters, owners, fullest(bytes))
   end or nil
   local memory, model = training.peak(plan:loader('f32'), run.groups, run.options,
     plan.values.seed, 1, count, owned)
