@@ -57,8 +57,8 @@ if(SPPO_CUDA STREQUAL "EMULATED")
     set(MODE EMU_ADDRESS)
   elseif(SPPO_TSAN)
     set(MODE EMU_THREAD)
-    set_source_files_properties(${EMU}/fiber.cpp ${EMU}/block.cpp PROPERTIES
-                                COMPILE_OPTIONS -fno-sanitize=thread)
+    set_source_files_properties(${EMU}/fiber.cpp ${EMU}/block.cpp ${EMU}/cudnn_interpreter.cpp
+                                PROPERTIES COMPILE_OPTIONS -fno-sanitize=thread)
   endif()
   foreach(target cuda_emu cuda_backend cuda_faults)
     target_include_directories(${target} SYSTEM PRIVATE ${CUDA_HEADERS})

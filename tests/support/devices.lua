@@ -3,16 +3,23 @@
 
 local compare = require 'support.compare'
 local lu = require 'luaunit'
+local segments = require 'sppo.segments'
 local sppo = require 'sppo'
 
 local ops = sppo.ops
 
 local M = {}
 
---- nil where the device is there, else a suite of one skipped test.
+--- nil where the device is there, and cuDNN if SPPO_CUDA_ATTENTION asks for it, else a suite of one
+--- skipped test.
 function M.missing()
   local ok, why = pcall(function()
-    sppo.scope(function() sppo.zeros({ 1 }, 'f32', 'cuda') end)
+    sppo.scope(function()
+      local x = sppo.zeros({ 1, 1, 8 }, 'f32', 'cuda')
+      if os.getenv 'SPPO_CUDA_ATTENTION' == 'cudnn' then
+        ops.attention(x, x, x, segments.new { { count = 1 } })
+      end
+    end)
   end)
   if not ok then return { test_all = function() lu.skip(tostring(why)) end } end
 end
