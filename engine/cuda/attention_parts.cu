@@ -3,9 +3,9 @@
  *
  * gather        blocks of 1,024 values of the part, 8 a thread: 4 bytes read of each, 2 written
  * gather_lse    the same for its rows and heads
- * merge         blocks of 32 rows and heads of the part, 8 a warp: D values of bf16 read, f32 written
- *               and, for a prefix, read. A row is in a part once at most, so nothing is added at one
- *               place twice
+ * merge         blocks of 32 rows and heads of the part, 8 a warp: D values of bf16 read, f32
+ *               written and, for a prefix, read. A row is in a part once at most, so nothing is
+ *               added at one place twice
  * add_gathered  as gather: 2 bytes read of each value, 4 read and written */
 
 #include "cuda/attention_parts.h"
@@ -58,8 +58,8 @@ sppo_status sppo__cuda_gather_lse(const sppo__call *c, float *dst, const float *
     return sppo__cuda_launched(c);
 }
 
-/* What a row sees in one part and in those before it: exp(lse) is the sum of its weights in each, so
- * the shares of the two outputs are exp(lse - merged). One that is -infinity has no share. */
+/* What a row sees in one part and in those before it: exp(lse) is the sum of its weights in each,
+ * so the shares of the two outputs are exp(lse - merged). One that is -infinity has no share. */
 template <bool own>
 static __global__ void merge_kernel(const __nv_bfloat16 *o, const float *part_lse,
                                     const int32_t *map, int64_t pairs, int64_t queries,

@@ -1,10 +1,10 @@
-/* attention_parts.h - attention over a tree of segments as parts that a library's attention can run:
- * each text's own part, and for each node that others continue its prefix part, the rows of all that
- * continue it over its keys. The parts of a row are merged by their log-sum-exp; the backward of each
- * part takes the merged output and log-sum-exp.
+/* attention_parts.h - attention over a tree of segments as parts that a library's attention can
+ * run: each text's own part, and for each node that others continue its prefix part, the rows of
+ * all that continue it over its keys. The parts of a row are merged by their log-sum-exp; the
+ * backward of each part takes the merged output and log-sum-exp.
  *
- * A part is a batch of padded texts of nearly one length: [texts, queries, heads, D] in bf16, gathered
- * from the batch's rows by a map, -1 for padding, and put back by it. */
+ * A part is a batch of padded texts of nearly one length: [texts, queries, heads, D] in bf16,
+ * gathered from the batch's rows by a map, -1 for padding, and put back by it. */
 
 #ifndef SPPO_CUDA_ATTENTION_PARTS_H
 #define SPPO_CUDA_ATTENTION_PARTS_H

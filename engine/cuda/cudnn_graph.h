@@ -69,8 +69,8 @@ sppo__graph_tensor sppo__graph_number(sppo__graph *g, sppo__sdpa_role role, cudn
 sppo__graph_tensor sppo__graph_virtual(sppo__graph *g, cudnnDataType_t type,
                                        sppo__graph_sizes sizes, const sppo__graph_tensor *offsets);
 
-/* y = mode(x, b, choice), value by value in the type `math`; b and choice may be NULL. `axis` is for
- * GEN_INDEX, -1 without. */
+/* y = mode(x, b, choice), value by value in the type `math`; b and choice may be NULL. `axis` is
+ * for GEN_INDEX, -1 without. */
 typedef struct sppo__graph_pointwise {
     cudnnPointwiseMode_t mode;
     cudnnDataType_t math;

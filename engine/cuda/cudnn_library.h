@@ -31,8 +31,8 @@ extern sppo__cudnn_library sppo__cudnn;
  * that SPPO_CUDNN names, else what the program has of it already, else libcudnn.so.9. */
 const char *sppo__cudnn_load(void);
 
-/* Forgets what cuDNN said, and the reasons it has given since. Heuristics that find no engine are no
- * error to it: why stands in its warnings alone. */
+/* Forgets what cuDNN said, and the reasons it has given since. Heuristics that find no engine are
+ * no error to it: why stands in its warnings alone. */
 void sppo__cudnn_listen(void);
 const char *sppo__cudnn_heard(void);
 

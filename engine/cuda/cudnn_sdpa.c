@@ -1,12 +1,12 @@
 /* cudnn_sdpa.c - attention as a graph of cuDNN's operations, in the order and the form that its
- * engines know (found by trying with 9.19, and in NVIDIA's cudnn-frontend 1.x, scaled_dot_product*).
+ * engines know (found by trying with 9.19).
  *
  *   - LSE must be made, though nobody may read it.
  *   - Backward masks lengths before it takes LSE off, causality after.
  *   - tanh' is spelled out, 1 - t^2: TANH_BWD has no engine on sm_80 and sm_89.
- *   - dQ is one product, so its bits are the same in each run. Packed texts have engines for that on
- *     sm_90 alone, padded ones wherever backward has any; sums of several products, added up in any
- *     order, would have them for both.
+ *   - dQ is one product, so its bits are the same in each run. Packed texts have engines for that
+ *     on sm_90 alone, padded ones wherever backward has any; sums of several products, added up in
+ *     any order, would have them for both.
  *
  * What an engine does not check is in tests/cuda/cudnn_test.c: a graph with the comparison turned
  * or without the scale is accepted and runs. */

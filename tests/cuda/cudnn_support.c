@@ -1,5 +1,6 @@
-/* cudnn_support.c - what cuDNN says to the attention of four models on five GPUs, asked without one.
- * tools/cudnn-support builds and runs it, and makes tests/cuda/cudnn_support.tsv of what it prints.
+/* cudnn_support.c - what cuDNN says to the attention of four models on five GPUs, asked without
+ * one. tools/cudnn-support builds and runs it, and makes tests/cuda/cudnn_support.tsv of what it
+ * prints.
  *
  * Devices are described by numbers of their data sheets and of the programming guide's table of
  * compute capabilities; none was read from a GPU. What is asked is what attention asks
@@ -44,8 +45,8 @@ static const model models[] = {
     {"SmolLM2", 9, 3, 64, 0, false},
 };
 
-/* Sampling: 8 prompts of up to 512 tokens, then 64 answers' rows over them. Training: 16 texts of up
- * to 1,024 tokens, the prompts' keys seen by both answers of each. */
+/* Sampling: 8 prompts of up to 512 tokens, then 64 answers' rows over them. Training: 16 texts of
+ * up to 1,024 tokens, the prompts' keys seen by both answers of each. */
 typedef struct use {
     const char *phase, *direction, *part;
     bool backward, prefix;

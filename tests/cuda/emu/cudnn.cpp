@@ -2,8 +2,8 @@
  *
  * Descriptors keep what is set; a name that is not theirs, a wrong type, a value set after the end
  * and one that is missing at the end are refused, as the manual says. What a graph means is in
- * cudnn_interpreter.cpp. An engine is found for what NVIDIA's 9.19 says it has one for (unsupported),
- * in f32 too, which it has none for: the arithmetic of a graph shows better there. */
+ * cudnn_interpreter.cpp. An engine is found for what NVIDIA's 9.19 says it has one for
+ * (unsupported), and in f32, where it has none: a graph's arithmetic shows better there. */
 
 #pragma GCC visibility push(default)  // found by name, as the real one's are
 #include <cudnn_graph.h>

@@ -69,8 +69,8 @@ const char *wrong_with(const std::vector<Operation> &ops);
 /* Why no engine runs the graph on a GPU of this compute capability (90: sm_90); NULL: one does. */
 const char *unsupported(const std::vector<Operation> &ops, int capability);
 
-/* Runs the operations in order: `memory` has device pointers by tensor id, `numbers` what lay on the
- * host when the graph was started. */
+/* Runs the operations in order: `memory` has device pointers by tensor id, `numbers` what lay on
+ * the host when the graph was started. */
 void interpret(const std::vector<Operation> &ops, const std::map<int64_t, void *> &memory,
                const std::map<int64_t, float> &numbers);
 

@@ -1,5 +1,5 @@
-/* cudnn_checks.cpp - operations read from their descriptors, and which of them the fake cuDNN refuses:
- * what the manual forbids, and what NVIDIA's 9.19 says that it has no engine for. */
+/* cudnn_checks.cpp - operations read from their descriptors, and which of them the fake cuDNN
+ * refuses: what the manual forbids, and what NVIDIA's 9.19 says that it has no engine for. */
 
 #include <set>
 

@@ -1,9 +1,9 @@
-/* cudnn_interpreter.cpp - what a graph of cuDNN's operations computes: one after the other, in f32, and
- * rounded to bf16 where a tensor is bf16. It is our reading of the manual, not cuDNN's kernels.
+/* cudnn_interpreter.cpp - what a graph of cuDNN's operations computes: one after the other, in f32,
+ * and rounded to bf16 where a tensor is bf16. It is our reading of the manual, not cuDNN's kernels.
  *
- * A value is kept whole, [batch, head, row, column], whether its tensor is virtual or not. Of packed
- * texts (ragged offsets) only the rows up to the next text's are read; what a product makes for rows
- * past its text's length is not stored, so that nobody can count on what lies there. */
+ * A value is kept whole, [batch, head, row, column], whether its tensor is virtual or not. Of
+ * packed texts (ragged offsets) only the rows up to the next text's are read; what a product makes
+ * for rows past its text's length is not stored, so that nobody can count on what lies there. */
 
 #include <cuda_bf16.h>
 

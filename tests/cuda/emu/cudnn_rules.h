@@ -1,5 +1,5 @@
-/* cudnn_rules.h - attributes that the fake cuDNN knows: whose they are, their type, and which must be
- * set (cudnn_backend's manual). Anything else is refused. */
+/* cudnn_rules.h - attributes that the fake cuDNN knows: whose they are, their type, and which must
+ * be set (cudnn_backend's manual). Anything else is refused. */
 
 #ifndef SPPO_EMU_CUDNN_RULES_H
 #define SPPO_EMU_CUDNN_RULES_H
