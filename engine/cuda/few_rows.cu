@@ -20,6 +20,7 @@ typedef struct few_rows {
     const void *weight[WEIGHTS];  // [N, K]
     float *y[WEIGHTS];            // [R, N]
     int64_t N[WEIGHTS], blocks[WEIGHTS];
+    unsigned groups;  // of rows
 } few_rows;
 
 /* Values k and k + 1 of row n, 0 past the end. `even`: pairs lie at multiples of their own size. */
@@ -39,9 +40,8 @@ static __device__ inline float2 pair_of(const void *w, int64_t n, int64_t K, int
 }
 
 template <sppo_dtype dtype, bool even, int ROWS>
-static __global__ void few_rows_kernel(few_rows p) {
-    unsigned groups = (unsigned)((p.R + ROWS - 1) / ROWS);
-    int64_t block = blockIdx.x / groups, first = (int64_t)(blockIdx.x % groups) * ROWS;
+static __global__ void __launch_bounds__(THREADS, 8) few_rows_kernel(few_rows p) {
+    int64_t block = blockIdx.x / p.groups, first = (int64_t)(blockIdx.x % p.groups) * ROWS;
     int which = 0, lane = (int)threadIdx.x % WARP;
     while (block >= p.blocks[which]) block -= p.blocks[which++];
     const void *w = p.weight[which];
@@ -75,9 +75,8 @@ static __global__ void few_rows_kernel(few_rows p) {
 
 /* dtype: bf16 or q8_0. */
 template <sppo_dtype dtype, bool even> static void launch(const few_rows &p, unsigned blocks) {
-    unsigned groups = (unsigned)((p.R + GROUP - 1) / GROUP);
     if (p.R == 1) LAUNCH((few_rows_kernel<dtype, even, 1>), blocks, THREADS, 0, p);
-    else LAUNCH((few_rows_kernel<dtype, even, GROUP>), blocks * groups, THREADS, 0, p);
+    else LAUNCH((few_rows_kernel<dtype, even, GROUP>), blocks * p.groups, THREADS, 0, p);
 }
 
 sppo_status sppo__cuda_few_rows(const sppo__call *c, const sppo__cuda_multiply_call *from) {
@@ -87,6 +86,7 @@ sppo_status sppo__cuda_few_rows(const sppo__call *c, const sppo__cuda_multiply_c
     p.x = from->x;
     p.R = from->R;
     p.K = from->K;
+    p.groups = (unsigned)((p.R + GROUP - 1) / GROUP);
     for (int i = 0; i < from->count; i++) {
         p.weight[i] = from->weight[i];
         p.y[i] = from->y[i];
@@ -96,7 +96,7 @@ sppo_status sppo__cuda_few_rows(const sppo__call *c, const sppo__cuda_multiply_c
         even = even && (uintptr_t)from->weight[i] % sizeof(float2) == 0;
     }
     if (!p.R || !blocks) return SPPO_OK;
-    if (blocks * ((p.R + GROUP - 1) / GROUP) > INT32_MAX)
+    if (blocks * p.groups > INT32_MAX)
         return sppo__fail(SPPO_ERR_DEVICE, TEXT_CUDA_SIZE, sppo__op_name(c->op),
                           (long long)blocks * BLOCK_OUTPUTS);
     bool q8 = from->dtype == SPPO_DTYPE_Q8_0;
