@@ -5,7 +5,7 @@
 # set to the objects, CUDA_LIBRARIES to what they link with. core/device.c alone sees SPPO_CUDA.
 
 set(CUDA_SOURCES engine/cuda/device.c engine/cuda/table.c engine/cuda/segments.c
-    engine/cuda/gemm.c engine/cuda/later.c engine/cuda/attention_layout.c
+    engine/cuda/gemm.c engine/cuda/later.c engine/cuda/graph.c engine/cuda/attention_layout.c
     engine/cuda/attention_cudnn.c)
 set(CUDA_KERNELS engine/cuda/elementwise.cu engine/cuda/matmul.cu engine/cuda/few_rows.cu engine/cuda/norm.cu
     engine/cuda/rope.cu engine/cuda/embed.cu engine/cuda/index.cu engine/cuda/reduce.cu

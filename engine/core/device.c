@@ -66,8 +66,16 @@ sppo_status sppo__device_take_failure(sppo_device device, const char *op) {
 }
 
 void sppo__device_give(sppo_device device, void *data, int64_t bytes, int64_t room) {
-    if (device == SPPO_DEVICE_CUDA) cuda->give(data);
+    if (device == SPPO_DEVICE_CUDA) cuda->give(data, bytes);
     else sppo__block_give(data, bytes, room);
+}
+
+sppo_status sppo__device_step_begin(void) {
+    return cuda ? cuda->step_begin() : SPPO_OK;
+}
+
+sppo_status sppo__device_step_end(void) {
+    return cuda ? cuda->step_end() : SPPO_OK;
 }
 
 sppo_status sppo__device_zero(sppo_device device, const char *op, void *data, int64_t bytes) {

@@ -20,6 +20,10 @@ void *sppo__device_take(sppo_device device, int64_t bytes, int64_t room);
 sppo_status sppo__device_take_failure(sppo_device device, const char *op);
 void sppo__device_give(sppo_device device, void *data, int64_t bytes, int64_t room);
 
+/* Around a decode step: a device may gather what the step asks of it (cuda/graph.c). */
+sppo_status sppo__device_step_begin(void);
+sppo_status sppo__device_step_end(void);
+
 /* In the order of the device's other work; the host may go on before it is done. */
 sppo_status sppo__device_zero(sppo_device device, const char *op, void *data, int64_t bytes);
 

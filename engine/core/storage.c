@@ -310,6 +310,8 @@ sppo_status sppo_arena_begin(int id) {
     if (active >= 0) return sppo__fail(SPPO_ERR_STATE, TEXT_ARENA_NESTED, id);
     arena *r = &arenas[id];
     if (r->alive) return sppo__fail(SPPO_ERR_STATE, TEXT_ARENA_ALIVE, id, r->alive);
+    sppo_status st = sppo__device_step_begin();
+    if (st) return st;
     r->used = 0;
     memset(r->classes, 0, sizeof r->classes);
     active = id;
@@ -320,7 +322,8 @@ sppo_status sppo_arena_end(int id) {
     if (active != id || id < 0) return sppo__fail(SPPO_ERR_STATE, TEXT_ARENA_END, id);
     active = -1;
     arena *r = &arenas[id];
-    if (r->size || r->meta || !r->used) return SPPO_OK;
+    sppo_status st = sppo__device_step_end();
+    if (st || r->size || r->meta || !r->used) return st;
     if (r->on_meta) {
         r->meta = r->used;
         count(&accounts[SPPO_DEVICE_META], SPPO_MEMORY_ACTIVATIONS, r->meta);

@@ -58,10 +58,24 @@ bool sppo__cuda_rounds(const void *x, int64_t count, void *rounded);
 
 /* Takes over the release of `data` while something waits that may use it: it is given back once
  * that is launched. */
-bool sppo__cuda_keeps(void *data);
+bool sppo__cuda_keeps(void *data, int64_t bytes);
 
 /* Launches what waits. */
 void sppo__cuda_flush(void);
+
+/* A decode step as one graph (graph.c). The stream that captures it, NULL outside of one: nothing
+ * that waits may be put on it. */
+cudaStream_t sppo__cuda_capturing(void);
+sppo_status sppo__cuda_step_begin(void);
+sppo_status sppo__cuda_step_end(void);
+
+/* Ends a capture, if there is one, and launches what it holds: to be called before a wait, and before
+ * copies between the device and memory that is not pinned. */
+cudaError_t sppo__cuda_submit(void);
+
+/* During a capture: takes a block over; one of this very size that was taken over, or NULL. */
+bool sppo__cuda_recycles(void *data, int64_t bytes);
+void *sppo__cuda_recycled(int64_t bytes);
 
 /* Position in its text of each token of `at`, on the device; of the last batch asked for, borrowed
  * until the next call. */

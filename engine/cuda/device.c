@@ -25,7 +25,8 @@ static cudaError_t refused;  // why the last request for memory failed
 
 cudaStream_t sppo__cuda_stream(void) {
     sppo__cuda_flush();
-    return stream;
+    cudaStream_t capture = sppo__cuda_capturing();
+    return capture ? capture : stream;
 }
 
 bool sppo__cuda_synchronous(void) {
@@ -127,7 +128,9 @@ sppo_status sppo__cuda_launched(const sppo__call *c) {
 }
 
 static cudaError_t wait_for_stream(void) {
-    cudaError_t e = cudaStreamSynchronize(sppo__cuda_stream());
+    sppo__cuda_flush();
+    cudaError_t e = sppo__cuda_submit();
+    if (e == cudaSuccess) e = cudaStreamSynchronize(stream);
     if (e == cudaSuccess) staged = 0;
     return e;
 }
@@ -146,16 +149,19 @@ static sppo_status take_failure(const char *op) {
 
 /* Once more with all that the pool keeps unused given back to the driver. */
 static void *take(int64_t bytes) {
+    void *data = sppo__cuda_recycled(bytes);
+    if (data) return data;
     sppo__block_count();
-    void *data = try_take(bytes);
+    data = try_take(bytes);
     if (data) return data;
     if (wait_for_stream() == cudaSuccess) cudaMemPoolTrimTo(pool, 0);
     return try_take(bytes);
 }
 
 /* A failure means that an earlier call failed: the next one says so. */
-static void give(void *data) {
-    if (!sppo__cuda_keeps(data)) cudaFreeAsync(data, stream);
+static void give(void *data, int64_t bytes) {
+    if (sppo__cuda_keeps(data, bytes) || sppo__cuda_recycles(data, bytes)) return;
+    cudaFreeAsync(data, stream);
 }
 
 static sppo_status zero(const char *op, void *data, int64_t bytes) {
@@ -180,7 +186,8 @@ static sppo_status copy(const char *op, sppo__cuda_way way, void *dst, const voi
                                                        : cudaMemcpyDeviceToDevice;
     if (way == SPPO_CUDA_UP && bytes <= STAGED_MOST)
         return sppo__cuda_result(op, copy_staged(dst, src, bytes));
-    cudaError_t e = cudaMemcpyAsync(dst, src, (size_t)bytes, kind, sppo__cuda_stream());
+    cudaError_t e = way == SPPO_CUDA_INSIDE ? cudaSuccess : sppo__cuda_submit();
+    if (e == cudaSuccess) e = cudaMemcpyAsync(dst, src, (size_t)bytes, kind, sppo__cuda_stream());
     if (e == cudaSuccess && way != SPPO_CUDA_INSIDE) e = wait_for_stream();
     return sppo__cuda_result(op, e);
 }
@@ -191,4 +198,6 @@ const sppo__cuda_backend sppo__cuda = {.kernels = sppo__cuda_kernels,
                                        .take_failure = take_failure,
                                        .give = give,
                                        .zero = zero,
-                                       .copy = copy};
+                                       .copy = copy,
+                                       .step_begin = sppo__cuda_step_begin,
+                                       .step_end = sppo__cuda_step_end};

@@ -12,10 +12,12 @@ typedef struct sppo__cuda_backend {
     sppo_status (*open)(void);
     void *(*take)(int64_t bytes);
     sppo_status (*take_failure)(const char *op);  // after NULL: SPPO_OK if memory was short
-    void (*give)(void *data);
+    void (*give)(void *data, int64_t bytes);
     sppo_status (*zero)(const char *op, void *data, int64_t bytes);
     sppo_status (*copy)(const char *op, sppo__cuda_way way, void *dst, const void *src,
                         int64_t bytes);
+    sppo_status (*step_begin)(void);  // a decode step: what it launches may go as one
+    sppo_status (*step_end)(void);
 } sppo__cuda_backend;
 
 extern const sppo__cuda_backend sppo__cuda;

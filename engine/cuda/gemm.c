@@ -1,14 +1,19 @@
 /* gemm.c - dense products by cuBLAS, which takes columns first: a row-major C = A B is its
  * C' = B' A' with nothing turned. f32 stays f32 (no TF32: cuBLAS's default for this type).
  *
- * The library's handle has a workspace of its own, about 32 MiB on an H100, outside the
- * counters. */
+ * The library's workspace is ours, 32 MiB as it asks for on an H100, outside the counters: one of
+ * its own would be memory taken inside a graph (graph.c). */
 
 #include <cublas_v2.h>
 
 #include "cuda/cuda.h"
+#include "cuda/device.h"
+
+enum { WORKSPACE_BYTES = 32 << 20 };
 
 static cublasHandle_t handle;
+static cudaStream_t set;  // its stream
+static void *workspace;
 
 static sppo_status result(const char *op, cublasStatus_t status) {
     if (status == CUBLAS_STATUS_SUCCESS) return SPPO_OK;
@@ -17,9 +22,15 @@ static sppo_status result(const char *op, cublasStatus_t status) {
 
 static sppo_status open_library(const char *op) {
     cudaStream_t stream = sppo__cuda_stream();  // what waits goes before the product
-    if (handle) return SPPO_OK;
-    sppo_status st = result(op, cublasCreate(&handle));
-    return st ? st : result(op, cublasSetStream(handle, stream));
+    sppo_status st = SPPO_OK;
+    if (!workspace) workspace = sppo__cuda.take(WORKSPACE_BYTES);
+    if (!workspace) return sppo__fail(SPPO_ERR_MEMORY, TEXT_MEMORY, op, 32.0, 0.0, "");
+    if (!handle) st = result(op, cublasCreate(&handle));
+    if (st || stream == set) return st;
+    st = result(op, cublasSetStream(handle, stream));  // which forgets the workspace
+    if (!st) st = result(op, cublasSetWorkspace(handle, workspace, WORKSPACE_BYTES));
+    if (!st) set = stream;
+    return st;
 }
 
 static sppo_status check_sizes(const char *op, int64_t M, int64_t N, int64_t K) {

@@ -22,7 +22,10 @@ static struct {
 
 /* Memory that the engine released while something waited. */
 enum { KEPT = 32 };
-static void *kept[KEPT];
+static struct {
+    void *data;
+    int64_t bytes;
+} kept[KEPT];
 static int kept_count;
 
 static sppo__cuda_launch take(void) {
@@ -37,17 +40,18 @@ static void send(void *rounded) {
     int count = kept_count;
     if (launch) launch(later.arguments, rounded);
     kept_count = 0;
-    for (int i = 0; i < count; i++) sppo__cuda.give(kept[i]);
+    for (int i = 0; i < count; i++) sppo__cuda.give(kept[i].data, kept[i].bytes);
 }
 
 void sppo__cuda_flush(void) {
     if (later.out) send(NULL);
 }
 
-bool sppo__cuda_keeps(void *data) {
+bool sppo__cuda_keeps(void *data, int64_t bytes) {
     if (later.out && kept_count == KEPT) sppo__cuda_flush();
     if (!later.out) return false;
-    kept[kept_count++] = data;
+    kept[kept_count].data = data;
+    kept[kept_count++].bytes = bytes;
     return true;
 }
 

@@ -10,6 +10,11 @@
 #include "cuda/kernel.h"
 #include "ops/workspace.h"
 
+
+extern "C" {
+#include "cuda/device.h"
+}
+
 enum { PARTS = CUDA_REDUCE_PARTS, PART_VALUES = 16384 };
 typedef enum what { SUM, SQUARES, NONFINITE } what;
 
@@ -58,10 +63,7 @@ template <what of> static sppo_status reduce(sppo__call *c, float *rounded) {
     LAUNCH(total_kernel, 1, THREADS, 0, rounded, exact, part, (int)count);
     st = sppo__cuda_launched(c);
     if (!st && !rounded) {
-        cudaError_t e = cudaMemcpyAsync(c->result, exact, sizeof *exact, cudaMemcpyDeviceToHost,
-                                        sppo__cuda_stream());
-        if (e == cudaSuccess) e = cudaStreamSynchronize(sppo__cuda_stream());
-        st = sppo__cuda_result(op, e);
+        st = sppo__cuda.copy(op, SPPO_CUDA_DOWN, c->result, exact, sizeof *exact);
     }
     sppo__storage_release(memory);
     return st;

@@ -16,7 +16,7 @@ typedef struct mirror {
 } mirror;
 
 static sppo_status grow(const char *op, mirror *m, int64_t count) {
-    if (m->device) sppo__cuda.give(m->device);
+    if (m->device) sppo__cuda.give(m->device, m->capacity * (int64_t)sizeof *m->device);
     free(m->asked);
     free(m->sent);
     m->sent_count = 0;

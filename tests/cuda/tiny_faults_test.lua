@@ -107,17 +107,17 @@ function tests.test_out_of_memory_for_weights()
 end
 
 function tests.test_out_of_memory_in_sampling()
-  goes_on({ SPPO_EMU_MEMORY_KIB = '1500' }, { 'evaluate.batch=1' }, 4,
+  goes_on({ SPPO_EMU_MEMORY_KIB = '34268' }, { 'evaluate.batch=1' }, 4,
     { 'out of memory: ', 'largest: ', ' MiB by ',
       'try: add sample.batch=8, which needs less; what is done is kept' }, { 'sample.batch=8' })
 end
 
 function tests.test_out_of_memory_in_evaluation()
-  goes_on({ SPPO_EMU_MEMORY_KIB = '3000' }, {}, 4, { 'try: add evaluate.batch=32, which needs' })
+  goes_on({ SPPO_EMU_MEMORY_KIB = '35768' }, {}, 4, { 'try: add evaluate.batch=32, which needs' })
 end
 
 function tests.test_out_of_memory_in_training()
-  goes_on({ SPPO_EMU_MEMORY_KIB = '700' }, { 'evaluate.batch=1', 'sample.batch=1' }, 4,
+  goes_on({ SPPO_EMU_MEMORY_KIB = '33468' }, { 'evaluate.batch=1', 'sample.batch=1' }, 4,
     { 'out of memory: ', 'largest: ', ' MiB by ',
       'try: add train.micro_tokens=32 train.recompute=true, which needs less' })
 end

@@ -7,8 +7,11 @@
 #include "block.h"
 
 namespace emu {
-void run_later(std::function<void()> work);
+void put(cudaStream_t stream, const char *name, double *count, std::function<void()> work);
 }
+
+static cudaStream_t blas_stream;
+static bool has_workspace;  // without one a captured product takes memory of its own
 
 static float load(const void *p, cudaDataType type, int64_t i) {
     if (type == CUDA_R_16BF) return __bfloat162float(static_cast<const __nv_bfloat16 *>(p)[i]);
@@ -23,7 +26,15 @@ cublasStatus_t cublasCreate_v2(cublasHandle_t *handle) {
     return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasSetStream_v2(cublasHandle_t, cudaStream_t) {
+cublasStatus_t cublasSetStream_v2(cublasHandle_t, cudaStream_t stream) {
+    blas_stream = stream;
+    has_workspace = false;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasSetWorkspace_v2(cublasHandle_t, void *workspace, size_t bytes) {
+    if (!emu::on_device(workspace) || !bytes) emu::fail("cublasSetWorkspace: not device memory");
+    has_workspace = true;
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -48,11 +59,11 @@ cublasStatus_t cublasGemmStridedBatchedEx(
     if (!emu::on_device(A) || !emu::on_device(B) || !emu::on_device(C))
         emu::fail("cuBLAS: a matrix is not device memory in use");
     float a = *static_cast<const float *>(alpha), b = *static_cast<const float *>(beta);
-    emu::counts.products++;
+    if (!has_workspace) emu::fail("cuBLAS: the stream was set, but no workspace after it");
     emu::counts.product_flops += 2.0 * m * n * k * batch;
     size_t size = a_type == CUDA_R_16BF ? 2 : 4;
     emu::counts.product_bytes += (double)((int64_t)m * k * batch) * (double)size;
-    emu::run_later([=] {
+    emu::put(blas_stream, "product", &emu::counts.products, [=] {
         for (int64_t place = 0; place < (int64_t)batch * n * m; place++) {
             int64_t number = place / ((int64_t)n * m), j = place / m % n, i = place % m;
             float sum = 0;

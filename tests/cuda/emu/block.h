@@ -18,6 +18,9 @@ struct Counts {
     double bytes_up, bytes_down, bytes_inside;  // copied
     double product_flops;
     double product_bytes;  // of each product's first matrix: forward, the weights
+    // What a capture recorded (launches, products and fills are not counted among those above),
+    // graphs launched, and executable graphs made, given back and updated.
+    double captured, graphs, made, destroyed, updates;
 };
 extern Counts counts;
 

@@ -32,6 +32,11 @@ enum fault {
     COPY_NOT_WAITED_FOR,
     COPY_TOO_LONG,
     USE_AFTER_RELEASE,
+    WAIT_IN_CAPTURE,
+    PAGEABLE_COPY_IN_CAPTURE,
+    MEMORY_IN_CAPTURE,
+    GRAPH_NOT_LAUNCHED,
+    GRAPH_NOT_UPDATED,
     FAULTS
 };
 
@@ -151,6 +156,39 @@ static void check_warps(int f) {
     for (int i = 0; i < 32; i++) expect("a swapped value", turned[i], line[31 - (i ^ 1)]);
 }
 
+/* A graph turns `line` round; updated, it turns `turned` back. */
+static void check_graph(int f) {
+    cudaStream_t stream, side;
+    cudaGraph_t graph[2];
+    cudaGraphExec_t ready = nullptr;
+    cudaGraphExecUpdateResultInfo why;
+    void *more;
+    refuse(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+    refuse(cudaStreamCreateWithFlags(&side, cudaStreamNonBlocking));
+    float *from = device_values(32, line), *to = device_values(32, nullptr);
+    for (int i = 0; i < 2; i++) {
+        refuse(cudaStreamBeginCapture(side, cudaStreamCaptureModeRelaxed));
+        emu::launch("reverse", reverse_kernel, 1, 32, 32 * sizeof *line, side, i ? from : to,
+                    i ? to : from, 32, (int)NONE);
+        if (f == WAIT_IN_CAPTURE) cudaStreamSynchronize(side);
+        if (f == MEMORY_IN_CAPTURE) cudaMallocAsync(&more, 4, side);
+        if (f == PAGEABLE_COPY_IN_CAPTURE)
+            cudaMemcpyAsync(turned, to, 4, cudaMemcpyDeviceToHost, side);
+        refuse(cudaStreamEndCapture(side, &graph[i]));
+        if (i == 0) refuse(cudaGraphInstantiate(&ready, graph[i], 0));
+        else if (f != GRAPH_NOT_UPDATED) refuse(cudaGraphExecUpdate(ready, graph[i], &why));
+        refuse(cudaGraphDestroy(graph[i]));
+        if (f != GRAPH_NOT_LAUNCHED) refuse(cudaGraphLaunch(ready, stream));
+        float *wanted = i ? from : to;
+        refuse(cudaMemsetAsync(i ? to : from, 0, 128, stream));
+        refuse(cudaMemcpyAsync(turned, wanted, sizeof turned, cudaMemcpyDeviceToHost, stream));
+        refuse(cudaStreamSynchronize(stream));
+        for (int j = 0; j < 32; j++)
+            expect("a value by a graph", turned[j], line[i ? j : 31 - j]);
+    }
+    refuse(cudaGraphExecDestroy(ready));
+}
+
 int main(int argc, char **argv) {
     int f = argc > 1 ? atoi(argv[1]) : -1;
     if (f < 0 || f >= FAULTS) {
@@ -159,6 +197,7 @@ int main(int argc, char **argv) {
     }
     check_sums(f);
     check_warps(f);
+    check_graph(f);
     puts("no fault seen");
     return 0;
 }

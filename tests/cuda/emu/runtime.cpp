@@ -6,6 +6,8 @@
 
 #include <deque>
 #include <map>
+#include <string>
+#include <vector>
 
 #include "block.h"
 
@@ -41,13 +43,12 @@ static int setting(const char *name, int otherwise) {
 static const int driver_version = setting("SPPO_EMU_DRIVER", CUDART_VERSION);
 static const int device_count = setting("SPPO_EMU_DEVICES", 1);
 static const int capability = setting("SPPO_EMU_CAPABILITY", 90);
-static const size_t device_bytes = (size_t)setting("SPPO_EMU_MEMORY_KIB", 1 << 20)
-                                   << 10;
+static const size_t device_bytes = (size_t)setting("SPPO_EMU_MEMORY_KIB", 1 << 20) << 10;
 static const char *const faulty = getenv("SPPO_EMU_FAULT");
 static const int faulty_launch = setting("SPPO_EMU_FAULT", 0);  // 0 for a name
 static int launches;
 static cudaError_t fault;  // of a kernel: all later calls fail with it, as on a GPU
-static const size_t shared_bytes = 48 << 10;         // a block's, without asking for more
+static const size_t shared_bytes = 48 << 10;  // a block's, without asking for more
 
 /* Memory is the host's to touch only while something of the stream runs. */
 static void allow_host(bool allowed) {
@@ -90,7 +91,56 @@ void run_later(std::function<void()> work) {
     });
 }
 
-void queue_launch(Launch launch, cudaStream_t) {
+/* ---- streams and graphs ---- */
+
+struct Node {
+    std::string name;
+    std::function<void()> work;
+};
+struct Graph {
+    std::vector<Node> nodes;
+};
+struct Stream {
+    Graph *captured;  // while it captures
+    bool broken;      // by a call that a capture does not allow
+};
+
+static Stream *capture_of(cudaStream_t stream) {
+    Stream *s = reinterpret_cast<Stream *>(stream);
+    return s && s->captured ? s : nullptr;
+}
+
+/* Work for a stream: recorded if it captures, else queued and counted. */
+void put(cudaStream_t stream, const char *name, double *count, std::function<void()> work) {
+    Stream *s = capture_of(stream);
+    if (!s) {
+        ++*count;
+        run_later(work);
+        return;
+    }
+    counts.captured++;
+    s->captured->nodes.push_back({name, work});
+}
+
+/* What a capture does not allow spoils it. */
+static bool spoils(cudaStream_t stream) {
+    Stream *s = capture_of(stream);
+    if (s) {
+        s->broken = true;
+        last_error = cudaErrorStreamCaptureUnsupported;
+    }
+    return s != nullptr;
+}
+
+static std::map<uintptr_t, size_t> pinned;  // the host's, by address
+
+static bool is_pinned(const void *p, size_t bytes) {
+    auto i = pinned.upper_bound((uintptr_t)p);
+    return i != pinned.begin() &&
+           (uintptr_t)p + bytes <= std::prev(i)->first + std::prev(i)->second;
+}
+
+void queue_launch(Launch launch, cudaStream_t stream) {
     uint64_t threads = (uint64_t)launch.block.x * launch.block.y * launch.block.z;
     if (!threads || threads > 1024 || launch.block.z > 64 || !launch.grid.x || !launch.grid.y ||
         !launch.grid.z || launch.grid.x > INT32_MAX || launch.grid.y > 65535 ||
@@ -102,11 +152,10 @@ void queue_launch(Launch launch, cudaStream_t) {
         last_error = cudaErrorInvalidValue;
         return;
     }
-    counts.launches++;
     bool named = faulty && *faulty && !faulty_launch && strstr(launch.name, faulty);
     if (++launches == faulty_launch || named)
-        run_later([] { fault = cudaErrorIllegalAddress; });
-    else run_later([launch] { run_grid(launch); });
+        put(stream, launch.name, &counts.launches, [] { fault = cudaErrorIllegalAddress; });
+    else put(stream, launch.name, &counts.launches, [launch] { run_grid(launch); });
 }
 
 static cudaError_t failed(cudaError_t e) {
@@ -171,12 +220,79 @@ cudaError_t cudaMemPoolTrimTo(cudaMemPool_t, size_t) {
 }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
-    static char name;
-    *stream = (cudaStream_t)&name;
+    *stream = reinterpret_cast<cudaStream_t>(new Stream());
     return cudaSuccess;
 }
 
-cudaError_t cudaStreamSynchronize(cudaStream_t) {
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+    Stream *s = reinterpret_cast<Stream *>(stream);
+    if (!s) return failed(cudaErrorStreamCaptureUnsupported);  // the legacy stream
+    if (s->captured) return failed(cudaErrorIllegalState);
+    s->captured = new Graph();
+    s->broken = false;
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *out) {
+    Stream *s = capture_of(stream);
+    *out = nullptr;
+    if (!s) return failed(cudaErrorIllegalState);
+    Graph *graph = s->captured;
+    s->captured = nullptr;
+    if (s->broken) {
+        delete graph;
+        return failed(cudaErrorStreamCaptureInvalidated);
+    }
+    *out = reinterpret_cast<cudaGraph_t>(graph);
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t *nodes, size_t *count) {
+    if (nodes) fail("cudaGraphGetNodes: only their number is known here");
+    *count = reinterpret_cast<Graph *>(graph)->nodes.size();
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *out, cudaGraph_t graph, unsigned long long) {
+    *out = reinterpret_cast<cudaGraphExec_t>(new Graph(*reinterpret_cast<Graph *>(graph)));
+    counts.made++;
+    return cudaSuccess;
+}
+
+/* Stricter than a real one, which takes another kernel in a node: the names must be the same. */
+cudaError_t cudaGraphExecUpdate(cudaGraphExec_t exec, cudaGraph_t graph,
+                                cudaGraphExecUpdateResultInfo *why) {
+    Graph *old = reinterpret_cast<Graph *>(exec), *now = reinterpret_cast<Graph *>(graph);
+    bool same = old->nodes.size() == now->nodes.size();
+    for (size_t i = 0; same && i < now->nodes.size(); i++)
+        same = old->nodes[i].name == now->nodes[i].name;
+    why->result = same ? cudaGraphExecUpdateSuccess : cudaGraphExecUpdateErrorTopologyChanged;
+    if (!same) return failed(cudaErrorGraphExecUpdateFailure);
+    old->nodes = now->nodes;
+    counts.updates++;
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
+    if (spoils(stream)) return cudaErrorStreamCaptureUnsupported;
+    counts.graphs++;
+    for (const Node &node : reinterpret_cast<Graph *>(exec)->nodes) run_later(node.work);
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+    delete reinterpret_cast<Graph *>(graph);
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
+    delete reinterpret_cast<Graph *>(exec);
+    counts.destroyed++;
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+    if (spoils(stream)) return cudaErrorStreamCaptureUnsupported;
     counts.waits++;
     while (!queue.empty() && !fault) {
         auto work = std::move(queue.front());
@@ -186,8 +302,10 @@ cudaError_t cudaStreamSynchronize(cudaStream_t) {
     return fault;
 }
 
-cudaError_t cudaMallocAsync(void **out, size_t bytes, cudaStream_t) {
+/* In a capture it would be memory of the graph's, which could not be updated then: not here. */
+cudaError_t cudaMallocAsync(void **out, size_t bytes, cudaStream_t stream) {
     if (fault) return fault;
+    if (spoils(stream)) return cudaErrorStreamCaptureUnsupported;
     if (bytes > device_bytes - total_bytes) return failed(cudaErrorMemoryAllocation);
     void *data;  // of this very size: AddressSanitizer sees the first byte past its end
     if (posix_memalign(&data, 256, bytes)) return failed(cudaErrorMemoryAllocation);
@@ -204,11 +322,13 @@ cudaError_t cudaMallocHost(void **out, size_t bytes) {
     *out = malloc(bytes);
     if (!*out) return failed(cudaErrorMemoryAllocation);
     memset(*out, 0xff, bytes);
+    pinned[(uintptr_t)*out] = bytes;
     return cudaSuccess;
 }
 
-cudaError_t cudaFreeAsync(void *data, cudaStream_t) {
+cudaError_t cudaFreeAsync(void *data, cudaStream_t stream) {
     if (fault) return fault;
+    if (spoils(stream)) return cudaErrorStreamCaptureUnsupported;
     Memory *m = find(data, 0);
     if (!m || !memories.count((uintptr_t)data)) fail("cudaFreeAsync: not device memory in use");
     m->given_back = true;
@@ -221,23 +341,24 @@ cudaError_t cudaFreeAsync(void *data, cudaStream_t) {
 }
 
 cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, cudaMemcpyKind kind,
-                            cudaStream_t) {
+                            cudaStream_t stream) {
     if (fault) return fault;
+    if ((kind == cudaMemcpyHostToDevice && !is_pinned(src, bytes) && spoils(stream)) ||
+        (kind == cudaMemcpyDeviceToHost && !is_pinned(dst, bytes) && spoils(stream)))
+        return cudaErrorStreamCaptureUnsupported;
     check_side("cudaMemcpyAsync", "the destination", dst, bytes, kind != cudaMemcpyDeviceToHost);
     check_side("cudaMemcpyAsync", "the source", src, bytes, kind != cudaMemcpyHostToDevice);
-    counts.copies++;
     if (kind == cudaMemcpyHostToDevice) counts.bytes_up += (double)bytes;
     if (kind == cudaMemcpyDeviceToHost) counts.bytes_down += (double)bytes;
     if (kind == cudaMemcpyDeviceToDevice) counts.bytes_inside += (double)bytes;
-    run_later([=] { memmove(dst, src, bytes); });
+    put(stream, "copy", &counts.copies, [=] { memmove(dst, src, bytes); });
     return cudaSuccess;
 }
 
-cudaError_t cudaMemsetAsync(void *data, int value, size_t bytes, cudaStream_t) {
+cudaError_t cudaMemsetAsync(void *data, int value, size_t bytes, cudaStream_t stream) {
     if (fault) return fault;
     check_side("cudaMemsetAsync", "the destination", data, bytes, true);
-    counts.fills++;
-    run_later([=] { memset(data, value, bytes); });
+    put(stream, "fill", &counts.fills, [=] { memset(data, value, bytes); });
     return cudaSuccess;
 }
 
@@ -261,6 +382,10 @@ const char *cudaGetErrorString(cudaError_t e) {
     case cudaErrorInvalidDevice: return "invalid device ordinal";
     case cudaErrorNoDevice: return "no CUDA-capable device is detected";
     case cudaErrorInsufficientDriver: return "CUDA driver version is insufficient";
+    case cudaErrorStreamCaptureUnsupported:
+        return "operation not permitted when stream is capturing";
+    case cudaErrorStreamCaptureInvalidated:
+        return "operation failed due to a previous error during capture";
     case cudaErrorIllegalAddress: return "an illegal memory access was encountered";
     case cudaErrorMemoryAllocation: return "out of memory";
     default: return "unknown error";
