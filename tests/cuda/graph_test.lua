@@ -2,6 +2,7 @@
 --- what the fake runtime counts of a step; and when a graph is made anew.
 
 local devices = require 'support.devices'
+local engine = require 'sppo.ffi'
 local lu = require 'luaunit'
 local model_of = require 'sppo.model'
 local sample = require 'sppo.sample'
@@ -10,6 +11,7 @@ local sppo = require 'sppo'
 local tensor = require 'sppo.tensor'
 local traffic = require 'support.traffic'
 
+local C, ops = engine.C, sppo.ops
 local without_graphs = traffic.without_graphs
 
 local missing = devices.missing()
@@ -96,6 +98,24 @@ function tests.test_one_launch_a_step()
     end)
     model_of.release(m)
   end
+end
+
+--- What waits for the op behind it when the step is read belongs behind what was captured.
+function tests.test_what_waits()
+  sppo.scope(function()
+    local x = devices.on('cuda', sppo.tensor(devices.numbers(40, -1, 1, 1), { 5, 8 }))
+    local want = ops.add(ops.exp(x), x):tolist()
+    for _ = 1, 2 do
+      sppo.scope(function()
+        engine.try(C.sppo_arena_begin(1))
+        local y = ops.add(ops.exp(x), x)
+        local got = y:tolist()
+        engine.try(C.sppo_arena_end(1))
+        lu.assertEquals(got, want)
+      end)
+      C.sppo_arena_free(1)
+    end
+  end)
 end
 
 function tests.test_off()
