@@ -10,7 +10,6 @@
 #include "cuda/kernel.h"
 #include "ops/workspace.h"
 
-
 extern "C" {
 #include "cuda/device.h"
 }
