@@ -1,8 +1,9 @@
 /* runtime.cpp - the part of NVIDIA's runtime that the backend calls, with NVIDIA's own prototypes.
  *
  * A stream is lazy: nothing of it runs before somebody waits for it, so a missing wait shows as old
- * or poisoned values. Fresh memory holds NaN in every word; with AddressSanitizer the host cannot
- * touch device memory outside of kernels and copies, and memory given back is gone. */
+ * or poisoned values. Fresh memory holds NaN in every word, and NaN lies behind it, where nobody
+ * may write; with AddressSanitizer the host cannot touch device memory outside of kernels and
+ * copies, nobody what lies behind it, and memory given back is gone. */
 
 #include <deque>
 #include <map>
@@ -20,6 +21,7 @@ namespace emu {
 struct Memory {
     size_t bytes;
     bool given_back;  // its release is queued: no later call may name it
+    uint32_t behind;  // each word behind it
 };
 
 static std::map<uintptr_t, Memory> memories;  // by address
@@ -69,6 +71,27 @@ static Memory *find(const void *p, size_t bytes) {
     --i;
     bool inside = (uintptr_t)p - i->first + (bytes ? bytes : 1) <= i->second.bytes;
     return inside && !i->second.given_back ? &i->second : nullptr;
+}
+
+#if defined(EMU_ADDRESS)
+enum { behind_bytes = 0 };
+#else
+enum { behind_bytes = 256 };
+#endif
+
+/* A signalling NaN, another for each memory: neither arithmetic nor a copy leaves it as it is. */
+static uint32_t next_behind() {
+    static uint32_t count;
+    return 0x7fa00000u | (++count & 0xfffffu);
+}
+
+/* After a launch: what lies behind each memory is as it was. */
+static void check_behind(const char *kernel) {
+    for (auto &m : memories)
+        for (size_t i = 0; i < behind_bytes; i += sizeof m.second.behind)
+            if (memcmp((char *)m.first + m.second.bytes + i, &m.second.behind,
+                       sizeof m.second.behind))
+                fail("%s writes behind the end of %zu bytes", kernel, m.second.bytes);
 }
 
 bool on_device(const void *p) {
@@ -155,7 +178,11 @@ void queue_launch(Launch launch, cudaStream_t stream) {
     bool named = faulty && *faulty && !faulty_launch && strstr(launch.name, faulty);
     if (++launches == faulty_launch || named)
         put(stream, launch.name, &counts.launches, [] { fault = cudaErrorIllegalAddress; });
-    else put(stream, launch.name, &counts.launches, [launch] { run_grid(launch); });
+    else
+        put(stream, launch.name, &counts.launches, [launch] {
+            run_grid(launch);
+            check_behind(launch.name);
+        });
 }
 
 static cudaError_t failed(cudaError_t e) {
@@ -308,9 +335,12 @@ cudaError_t cudaMallocAsync(void **out, size_t bytes, cudaStream_t stream) {
     if (spoils(stream)) return cudaErrorStreamCaptureUnsupported;
     if (bytes > device_bytes - total_bytes) return failed(cudaErrorMemoryAllocation);
     void *data;  // of this very size: AddressSanitizer sees the first byte past its end
-    if (posix_memalign(&data, 256, bytes)) return failed(cudaErrorMemoryAllocation);
+    if (posix_memalign(&data, 256, bytes + behind_bytes)) return failed(cudaErrorMemoryAllocation);
     memset(data, 0xff, bytes);
-    memories[(uintptr_t)data] = {bytes, false};
+    Memory m = {bytes, false, next_behind()};
+    for (size_t i = 0; i < behind_bytes; i += sizeof m.behind)
+        memcpy((char *)data + bytes + i, &m.behind, sizeof m.behind);
+    memories[(uintptr_t)data] = m;
     total_bytes += bytes;
     allow_host(false);
     *out = data;
