@@ -91,7 +91,9 @@ local function drawn(device, logits, options)
   for i = 0, n - 1 do keys[4 * i], keys[4 * i + 3] = i, 5 end
   o.temperature, o.top_p = 1, 1
   for key, value in pairs(options) do o[key] = value end
+  ids[n], logprobs[n] = 4711, 4711
   try(C.sppo_sample_tokens(on(device, logits).h, o, 77, keys, ids, logprobs))
+  lu.assertEquals({ ids[n], logprobs[n] }, { 4711, 4711 }, 'behind the last row')
   local a, b = {}, {}
   for i = 1, n do a[i], b[i] = ids[i - 1], logprobs[i - 1] end
   return a, b

@@ -57,15 +57,16 @@ each(EDGES, 'softcap', function(n)
   }
 end)
 
---- Ends of the range, and NaN, as the CPU has them.
+--- Ends of the range, and NaN, as the CPU has them; of relu the sign of 0 too.
 function tests.test_extremes()
   local inf, nan = math.huge, 0 / 0
-  local x = sppo.tensor { -inf, -1000, -1, 0, 1, 89, 1000, inf, nan }
+  local x = sppo.tensor { -inf, -1000, -1, 0, -1 / inf, 1, 89, 1000, inf, nan }
   for _, name in ipairs { 'exp', 'relu', 'log_sigmoid', 'gelu', 'tanh' } do
     local want, got = ops[name](x):tolist(), ops[name](on('cuda', x)):tolist()
     for i = 1, #want do
       local both_nan = want[i] ~= want[i] and got[i] ~= got[i]
       local close = want[i] == got[i] or math.abs(want[i] - got[i]) <= 1e-6 * math.abs(want[i])
+      if name == 'relu' and want[i] == 0 then close = 1 / want[i] == 1 / got[i] end
       lu.assertTrue(both_nan or close, ('%s: [%d] %g, %g'):format(name, i, got[i], want[i]))
     end
   end
@@ -364,6 +365,21 @@ for _, dtype in ipairs { 'f32', 'bf16', 'q8_0' } do
       call = function(t) return ops.unpack(ops.pack(t[1], dtype)) end,
     }
   end)
+end
+
+--- Behind the last row of a packed weight are zeros: sums for the norm of gradients read them.
+function tests.test_padding_of_packed()
+  local function sum_squares(t)
+    local result = ffi.new('double[1]')
+    try(C.sppo_sum_squares(t.h, result))
+    return result[0]
+  end
+  for _, n in ipairs { 1, 63, 64, 65 } do
+    sppo.scope(function()
+      local x = on('cuda', sppo.tensor(numbers(n * 32, -1, 1, n), { n, 32 }))
+      lu.assertAlmostEquals(sum_squares(ops.pack(x, 'f32')), sum_squares(x), 1e-9)
+    end)
+  end
 end
 
 -- ---- optimizers ----

@@ -224,17 +224,19 @@ extern "C" char __start_emu_shared[] __attribute__((weak));
 extern "C" char __stop_emu_shared[] __attribute__((weak));
 #endif
 
-/* Shared memory begins with NaN in every word, so that a value not written is seen. */
+/* Shared memory begins with NaN in every word, so that a value not written is seen; in reverse order
+ * with 3.4e38, which is no less than any other number, for a maximum passes over NaN. */
 static void begin_block() {
+    int fresh = order == Order::reverse ? 0x7f : 0xff;
     dynamic_shared = nullptr;
     if (running->shared) {
         dynamic_shared = static_cast<char *>(malloc(running->shared));
         if (!dynamic_shared) fail("%s: no memory for its shared memory", running->name);
-        memset(dynamic_shared, 0xff, running->shared);
+        memset(dynamic_shared, fresh, running->shared);
     }
 #if defined(EMU_POISON)
     if (__start_emu_shared)
-        memset(__start_emu_shared, 0xff, (size_t)(__stop_emu_shared - __start_emu_shared));
+        memset(__start_emu_shared, fresh, (size_t)(__stop_emu_shared - __start_emu_shared));
 #endif
     for (int i = 0; i < count; i++) {
         Thread *t = threads + i;
