@@ -142,6 +142,18 @@ function tests.test_sample_of_equals()
   end)
 end
 
+--- Two tokens of the same weight and not the same logit: half of it is the likelier one's alone.
+function tests.test_sample_of_just_the_share()
+  sppo.scope(function()
+    local n, list = 24, {}
+    for i = 1, 2 * n, 2 do list[i], list[i + 1] = 0, 1e-9 end
+    local logits = sppo.tensor(list, { n, 2 })
+    same_tokens('half', logits, { top_p = 0.5 })
+    local ids = drawn('cuda', logits, { top_p = 0.5 })
+    for i = 1, n do lu.assertEquals(ids[i], 1) end
+  end)
+end
+
 function tests.test_sample_with_infinite_logits()
   sppo.scope(function()
     local n, V = 8, 1100
