@@ -136,6 +136,16 @@ local function q8_products(x, a, b)
   return want, got
 end
 
+--- As many weights as one call may have.
+tests.test_linear_of_four = function()
+  local inputs = { { shape = { 9, 6 } } }
+  for i = 2, 5 do inputs[i] = { shape = { 3 + i, 6 }, pack = 'f32' } end
+  same('linear of four', {
+    inputs = inputs, tolerance = 4e-6,
+    call = function(t) return ops.linear(t[1], { t[2], t[3], t[4], t[5] }) end,
+  })
+end
+
 --- Up to 64 rows our own kernel, x in f32; then bf16.
 function tests.test_linear_q8_0()
   for _, K in ipairs { 32, 64, 96, 416 } do
