@@ -168,7 +168,6 @@ sppo_status sppo__sdpa_run(const char *op, const sppo__sdpa_plan *plan,
     sppo__graph_set(&g, d, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, count, id);
     sppo__graph_set(&g, d, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1, &workspace);
     sppo__graph_finish(&g, d);
-    sppo__cuda_flush();  // cuDNN has the stream, what waits does not go through it
     sppo__graph_execute(&g, handle, plan->plan, d);
     sppo_status st = sppo__graph_result(&g, op);
     sppo__graph_free(&g);
