@@ -61,9 +61,8 @@ template <what of> static sppo_status reduce(sppo__call *c, float *rounded) {
     if (count) LAUNCH(part_kernel<of>, (unsigned)count, THREADS, 0, part, sppo__f32(x), n, size);
     LAUNCH(total_kernel, 1, THREADS, 0, rounded, exact, part, (int)count);
     st = sppo__cuda_launched(c);
-    if (!st && !rounded) {
+    if (!st && !rounded)
         st = sppo__cuda.copy(op, SPPO_CUDA_DOWN, c->result, exact, sizeof *exact);
-    }
     sppo__storage_release(memory);
     return st;
 }
