@@ -147,17 +147,18 @@ sppo_status sppo_comm_all_reduce(float *x, int64_t count) {
 
 sppo_status sppo__comm_reduce(float *x, int64_t count, int root) {
     sppo__piece *pieces = new_pieces();
-    float *theirs = me == root ? malloc((size_t)processes * CHUNK) : NULL;
+    bool adds = me == root;
+    float *theirs = adds ? malloc((size_t)processes * CHUNK) : NULL;
     sppo_status status = SPPO_OK;
-    if (!pieces || (me == root && !theirs))
+    if (!pieces || (adds && !theirs))
         status = sppo__fail(SPPO_ERR_MEMORY, TEXT_COMM_MEMORY, (long long)processes * CHUNK);
     for (int64_t at = 0; !status && at < count; at += MOST) {
         int64_t n = least(count - at, MOST);
-        for (int p = 0; me == root && p < processes; p++)
+        for (int p = 0; theirs && p < processes; p++)
             pieces[processes + p] = (sppo__piece){theirs + (int64_t)p * MOST, p == me ? 0 : n * 4};
-        if (me != root) pieces[root] = (sppo__piece){x + at, n * 4};
+        if (!adds) pieces[root] = (sppo__piece){x + at, n * 4};
         status = exchange(pieces);
-        if (!status && me == root) add_in_order(x + at, theirs, n);
+        if (!status && theirs) add_in_order(x + at, theirs, n);
     }
     free(theirs);
     free(pieces);
