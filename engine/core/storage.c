@@ -46,9 +46,10 @@ static sppo_device meta_as = SPPO_DEVICE_CPU;
 static int active = -1;  // the arena between begin and end
 static sppo__storage *live;
 static sppo_memory_kind kind_now;
-static int64_t work_used, work_most;  // of kernels' work on the CPU
-static int64_t meta_scratch;          // bytes a thread that kernels would have asked for
-static sppo__storage *spare;          // freed structs, so that a guarded step needs no malloc
+static int64_t work_used, work_most;  // of kernels' work
+static bool work_unplanned;
+static int64_t meta_scratch;  // bytes a thread that kernels would have asked for
+static sppo__storage *spare;  // freed structs, so that a guarded step needs no malloc
 
 static double mib(int64_t bytes) {
     return (double)bytes / 1048576;
@@ -238,6 +239,18 @@ sppo_status sppo__work_on_meta(int64_t bytes, int64_t scratch, const char *made_
     sppo_memory_kind_set(was);
     if (!st) sppo__storage_release(s);
     return st;
+}
+
+sppo_status sppo__work_unplanned(sppo__storage **out, sppo_device device, int64_t bytes,
+                                 const char *made_by) {
+    work_unplanned = true;
+    return sppo__work_new(out, device, bytes, false, made_by);
+}
+
+bool sppo__work_was_unplanned(void) {
+    bool was = work_unplanned;
+    work_unplanned = false;
+    return was;
 }
 
 int64_t sppo__work_most(void) {

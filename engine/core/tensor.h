@@ -91,6 +91,14 @@ sppo_device sppo__meta_as(void);
  * thread. */
 sppo_status sppo__work_on_meta(int64_t bytes, int64_t scratch, const char *made_by);
 
+/* Storage of `device` whose size no workspace function knows: a library says it (cuDNN's plans). The
+ * op that takes it is not held to its function. */
+sppo_status sppo__work_unplanned(sppo__storage **out, sppo_device device, int64_t bytes,
+                                 const char *made_by);
+
+/* Whether any was taken since the last call. */
+bool sppo__work_was_unplanned(void);
+
 /* Most bytes of sppo__work_new alive since the last call. */
 int64_t sppo__work_most(void);
 

@@ -125,7 +125,7 @@ static void want(room *r, void **at, int64_t bytes) {
 
 static sppo_status take(const sppo__call *c, room *r) {
     sppo_status st =
-        sppo__storage_new(&r->memory, SPPO_DEVICE_CUDA, r->bytes, false, sppo__op_name(c->op));
+        sppo__work_unplanned(&r->memory, SPPO_DEVICE_CUDA, r->bytes, sppo__op_name(c->op));
     for (int i = 0; i < r->count && !st; i++) *r->at[i] = (char *)r->memory->data + r->place[i];
     return st;
 }

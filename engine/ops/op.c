@@ -114,9 +114,10 @@ int sppo_workspace_check(int on) {
 
 static sppo_status run_checked(sppo__call *c, sppo_device device) {
     sppo__work_most();
+    sppo__work_was_unplanned();
     sppo__scratch_most();
     sppo_status st = sppo__kernels(device)[c->op](c);
-    if (st) return st;
+    if (st || sppo__work_was_unplanned()) return st;
     sppo__workspace said = sppo__workspace_of(c, device),
                     took = {sppo__work_most(), sppo__scratch_most()};
     if (said.bytes == took.bytes && said.scratch == took.scratch) return SPPO_OK;
